@@ -1,0 +1,36 @@
+"""``python -m helpers COMMAND``: one small module per command.
+
+A command's module has ``add_arguments(parser)`` and ``main(arguments) -> int`` (the exit
+status), and its docstring's first line is the help text. Modules are imported only when
+their command is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+#: Command -> (module, one-line help).
+COMMANDS = {
+    "doctor": ("helpers.doctor", "check this installation and say what mends it"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status, 2 for a wrong command line."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = argparse.ArgumentParser(prog="python -m helpers", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module_name, summary) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        if argv and argv[0] == name:
+            importlib.import_module(module_name).add_arguments(command)
+    arguments = parser.parse_args(argv)
+    module = importlib.import_module(COMMANDS[arguments.command][0])
+    return int(module.main(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
