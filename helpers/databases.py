@@ -93,7 +93,7 @@ class Database:
 
     def connect(self, **options: Any) -> sqlite3.Connection:
         """Open a connection; takes the options of `sqlite3.connect`. The caller closes it."""
-        connection = sqlite3.connect(self.path, **options)
+        connection: sqlite3.Connection = sqlite3.connect(self.path, **options)
         if self.journal_mode not in ("delete", "wal"):
             connection.execute(f"PRAGMA journal_mode={self.journal_mode}")
         return connection

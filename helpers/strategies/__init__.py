@@ -1,0 +1,30 @@
+"""The ways in which threads can share one database, behind one protocol.
+
+The unit that must be protected is a *unit of work*, never a statement: what has to
+happen as a whole, reading included. So a strategy takes functions, not SQL.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any, Protocol
+
+#: What a strategy runs: takes an open connection, returns a result, commits nothing itself.
+UnitOfWork = Callable[[sqlite3.Connection], Any]
+
+#: Opens a connection; takes what `sqlite3.connect` takes. `History.connect` is one.
+Connect = Callable[..., sqlite3.Connection]
+
+
+class Strategy(Protocol):
+    """One way for many threads to use one database. Every method may be called from any thread."""
+
+    def write(self, unit_of_work: UnitOfWork, /) -> Any:
+        """Run it inside one write transaction and return its result once that is committed."""
+
+    def read(self, unit_of_work: UnitOfWork, /) -> Any:
+        """Run it against one consistent snapshot and return its result."""
+
+    def close(self) -> None:
+        """Close every connection the strategy opened. Calling it again does nothing."""
