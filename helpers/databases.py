@@ -2,8 +2,9 @@
 
 Three samples: ``investments`` (about a thousand rows, some with a NULL sector group: the
 table of the question that this course begins with), ``accounts`` (ten accounts of 1000
-each) and ``counter`` (one row, value 0). Each is built once per process and then
-copied, so that an experiment gets a database of its own in well under a millisecond.
+each, and an empty ledger of transfers) and ``counter`` (one row, value 0). Each is built
+once per process and then copied, so that an experiment gets a database of its own in well
+under a millisecond.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ _SCHEMAS = {
             id INTEGER PRIMARY KEY,
             owner TEXT NOT NULL,
             balance INTEGER NOT NULL
+        );
+        CREATE TABLE transfer (
+            worker INTEGER, number INTEGER, source INTEGER, target INTEGER, amount INTEGER,
+            PRIMARY KEY (worker, number)
         )""",
     "counter": "CREATE TABLE counter (id INTEGER PRIMARY KEY, value INTEGER NOT NULL)",
 }
@@ -213,8 +218,8 @@ def _template(sample: str, journal_mode: str) -> bytes:
             connection.execute(
                 f"PRAGMA journal_mode={'wal' if journal_mode == 'wal' else 'delete'}"
             )
+            connection.executescript(_SCHEMAS[sample])
             connection.execute("BEGIN")
-            connection.execute(_SCHEMAS[sample])
             connection.executemany(_INSERTS[sample], _ROWS[sample]())
             connection.execute("COMMIT")
         return database.path.read_bytes()

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter_ns
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 Result = TypeVar("Result")
 
@@ -42,8 +44,12 @@ class CallError(NamedTuple):
 
     @classmethod
     def of(cls, error: BaseException) -> CallError:
-        """Describe `error`; `sqlite_errorname` is empty where SQLite did not raise it."""
-        return cls(type(error).__name__, str(error), getattr(error, "sqlite_errorname", "") or "")
+        """Describe `error`; `sqlite_errorname` is empty where SQLite did not raise it.
+
+        Addresses of objects are left out of the message: they differ in every run.
+        """
+        message = re.sub(r" at 0x[0-9A-Fa-f]+", "", str(error))
+        return cls(type(error).__name__, message, getattr(error, "sqlite_errorname", "") or "")
 
 
 class Call(NamedTuple):
@@ -138,6 +144,8 @@ class History:
 
     def table(self) -> pd.DataFrame:
         """All calls as a data frame, one row each, times in milliseconds since the start."""
+        import pandas as pd
+
         rows = [
             (
                 call.thread,
@@ -166,6 +174,9 @@ TABLE_COLUMNS = [
 
 def error_table(errors: Iterable[CallError]) -> pd.DataFrame:
     """Count equal errors, the most frequent first, ties in alphabetical order."""
+    # Imported here so that a sandbox process, which makes no table, starts in a tenth of the time.
+    import pandas as pd
+
     counts: dict[CallError, int] = {}
     for error in errors:
         counts[error] = counts.get(error, 0) + 1
