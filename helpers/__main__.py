@@ -15,6 +15,7 @@ from collections.abc import Sequence
 #: Command -> (module, one-line help).
 COMMANDS = {
     "doctor": ("helpers.doctor", "check this installation and say what mends it"),
+    "refresh": ("helpers.refresh", "run notebooks again and store their outputs"),
 }
 
 

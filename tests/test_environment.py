@@ -1,0 +1,71 @@
+"""`environment.yml` repeats the ranges of `pyproject.toml`, and what is installed fits both."""
+
+import importlib.metadata
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pyproject() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def environment() -> dict:
+    return yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+
+
+def pip_part() -> list[str]:
+    (part,) = [entry["pip"] for entry in environment()["dependencies"] if isinstance(entry, dict)]
+    return part
+
+
+def ranges_in_pyproject() -> dict[str, SpecifierSet]:
+    project = pyproject()
+    wanted = [Requirement(line) for line in project["dependencies"]]
+    wanted += [Requirement(line) for line in project["optional-dependencies"]["test"]]
+    return {requirement.name: requirement.specifier for requirement in wanted}
+
+
+def ranges_in_environment() -> dict[str, SpecifierSet]:
+    entries = [entry for entry in environment()["dependencies"] if isinstance(entry, str)]
+    entries += [entry for entry in pip_part() if not entry.startswith("-")]
+    wanted = [Requirement(entry) for entry in entries]
+    return {requirement.name: requirement.specifier for requirement in wanted}
+
+
+def test_environment_equals_pyproject_range_for_range():
+    conda = ranges_in_environment()
+    assert conda.pop("python") == SpecifierSet(pyproject()["requires-python"])
+    assert conda.pop("pip") == SpecifierSet()
+    assert conda == ranges_in_pyproject()
+
+
+def test_no_package_is_named_twice():
+    project = pyproject()
+    lines = project["dependencies"] + project["optional-dependencies"]["test"]
+    assert len(lines) == len(ranges_in_pyproject())
+
+
+def test_environment_installs_the_course_editable_from_conda_forge():
+    assert environment()["name"] == pyproject()["name"]
+    assert environment()["channels"] == ["conda-forge"]
+    assert "-e ." in pip_part()
+
+
+@pytest.mark.parametrize("name", sorted(ranges_in_pyproject()))
+def test_every_range_has_a_lower_and_an_upper_bound(name):
+    operators = {clause.operator for clause in ranges_in_pyproject()[name]}
+    assert operators == {">=", "<"}
+
+
+@pytest.mark.parametrize("name", sorted(ranges_in_pyproject()))
+def test_installed_version_fits_both(name):
+    version = importlib.metadata.version(name)
+    assert ranges_in_pyproject()[name].contains(version, prereleases=True)
+    assert ranges_in_environment()[name].contains(version, prereleases=True)

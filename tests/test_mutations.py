@@ -1,0 +1,107 @@
+"""Every claim of a notebook goes red when `helpers` no longer bears it out.
+
+The harness itself is tried on a course of one module and one notebook.
+"""
+
+import shutil
+from dataclasses import replace
+
+import mutations
+import nbformat
+import pytest
+from mutations import MUTATIONS, Mutation, MutationError
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_notebook_notices(mutation):
+    assert mutations.problems(mutation) == []
+
+
+def test_names_are_unique():
+    names = [mutation.name for mutation in MUTATIONS]
+    assert len(names) == len(set(names))
+
+
+SOUND = Mutation(
+    name="halved",
+    claim="doubling",
+    notebook="notebooks/00_tiny.ipynb",
+    file="helpers/tiny.py",
+    old="2 * number",
+    new="number / 2",
+)
+CELLS = [
+    ("from helpers import tiny", None, []),
+    ("tiny.double(4)", "8", ["claim:doubling"]),
+    ("tiny.double(2) > 2 and tiny.NAME", "'doubling'", ["claim:growing"]),
+    ("tiny.NAME", "'doubling'", []),
+]
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """A course of one module and one notebook, with this course's pytest settings."""
+    root = tmp_path_factory.mktemp("course")
+    for folder in ("helpers", "data", "tests", "notebooks"):
+        (root / folder).mkdir()
+    for file in ("pyproject.toml", "tests/sanitize.cfg"):
+        shutil.copy(mutations.ROOT / file, root / file)
+    (root / "helpers" / "__init__.py").write_text("")
+    (root / "helpers" / "tiny.py").write_text(
+        "NAME = 'doubling'\n\n\ndef double(number):\n    return 2 * number\n"
+    )
+    notebook = new_notebook()
+    for count, (source, result, tags) in enumerate(CELLS, 1):
+        cell = new_code_cell(source, execution_count=count, metadata={"tags": tags})
+        if result is not None:
+            data = {"text/plain": result}
+            cell.outputs = [new_output("execute_result", data, execution_count=count)]
+        notebook.cells.append(cell)
+    nbformat.write(notebook, root / SOUND.notebook)
+    return root
+
+
+def test_a_sound_mutation_is_noticed_at_its_claim_and_leaves_the_course_alone(course):
+    before = (course / SOUND.file).read_text()
+    assert mutations.problems(SOUND, course) == []
+    assert (course / SOUND.file).read_text() == before
+
+
+def test_a_change_that_breaks_no_claim_is_reported(course):
+    harmless = replace(SOUND, name="turned", new="number * 2")
+    assert mutations.problems(harmless, course) == ["the claim stays green with the change turned"]
+
+
+def test_a_change_that_breaks_an_earlier_claim_too_is_fine(course):
+    assert mutations.problems(replace(SOUND, claim="growing"), course) == []
+
+
+def test_a_change_that_breaks_the_import_proves_nothing(course):
+    broken = replace(SOUND, new="2 number")
+    assert mutations.problems(broken, course) == ["red before the claim: Cell 0"]
+
+
+@pytest.mark.parametrize(("old", "times"), [("3 * number", 0), ("doub", 2)])
+def test_the_old_text_must_stand_once(course, old, times):
+    with pytest.raises(MutationError, match=f"stands {times} times in helpers/tiny.py"):
+        mutations.problems(replace(SOUND, old=old), course)
+
+
+def test_an_unknown_claim_is_reported(course):
+    found = mutations.problems(replace(SOUND, claim="halving"), course)
+    assert found == ["notebooks/00_tiny.ipynb has no cell tagged claim:halving"]
+
+
+def test_a_notebook_that_is_red_anyway_is_reported(course):
+    notebook = nbformat.read(course / SOUND.notebook, as_version=4)
+    notebook.cells[3].outputs[0].data["text/plain"] = "'tripling'"
+    nbformat.write(notebook, course / "notebooks" / "01_red.ipynb")
+    red = replace(SOUND, notebook="notebooks/01_red.ipynb")
+    assert mutations.problems(red, course) == ["red without the change: Cell 3"]
+
+
+def test_a_notebook_that_cannot_be_run_is_an_error(course):
+    nbformat.write(new_notebook(), course / "notebooks" / "02_empty.ipynb")
+    with pytest.raises(MutationError, match="was not run"):
+        mutations.failures("notebooks/02_empty.ipynb", course)
