@@ -104,7 +104,7 @@ class SteppingConnection(sqlite3.Connection):
         self.decides_by_rule = waiting.name == "rule"
         self._level = isolation_level
         self._regime = autocommit
-        self._shared = not check_same_thread
+        self.shared = not check_same_thread
         self.patience = timeout
         self.owner = scheduler.me()
         self.occupant: Actor | None = None
@@ -142,6 +142,13 @@ class SteppingConnection(sqlite3.Connection):
             return self.phase
         return (self._waiting.transaction(self), self._waiting.lock(self))
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a transaction is open, as far as can be told while a thread waits inside."""
+        if self.occupant is not None and self.occupant is not self._scheduler.running:
+            return False
+        return self.open_transaction
+
     def wait(self, phase: tuple[int, int]) -> bool:
         """SQLite would wait in this connection: see `Scheduler.wait_for_file`."""
         self.phase = phase
@@ -175,7 +182,7 @@ class SteppingConnection(sqlite3.Connection):
         actor = scheduler.me()
         if actor is None:
             return None
-        if not self._shared:
+        if not self.shared:
             if actor is not self.owner:
                 self._wrong_thread(actor)
             scheduler.point(label, sql, self.number, parameters)
@@ -284,7 +291,7 @@ class SteppingConnection(sqlite3.Connection):
     def _begin(self, actor: Actor | None, label: str, sql: str, parameters: Any) -> Actor | None:
         """The BEGIN that `sqlite3` sends before a change."""
         begin = f"BEGIN {self._level}".strip()
-        if actor is None or not self._shared:
+        if actor is None or not self.shared:
             self._call(actor, lambda: self.raw(begin), kind_of(begin))
             return actor
         actor.step.label = f"is a transaction open? no ({label})"
@@ -295,7 +302,7 @@ class SteppingConnection(sqlite3.Connection):
 
     def _end(self, operation: str, call: Callable[[], Any]) -> None:
         """COMMIT or ROLLBACK through a method of the connection."""
-        if self._regime == 1 or (not self._shared and not self.open_transaction):
+        if self._regime == 1 or (not self.shared and not self.open_transaction):
             return
         actor = self._enter(operation, operation)
         if not self.open_transaction:
@@ -334,7 +341,7 @@ class SteppingConnection(sqlite3.Connection):
     def cursor(self, factory: Any = None) -> Any:
         """A cursor whose calls are steps."""
         actor = self._scheduler.me()
-        if actor is not None and not self._shared and actor is not self.owner:
+        if actor is not None and not self.shared and actor is not self.owner:
             self._wrong_thread(actor)
         return super().cursor(SteppingCursor if factory is None else factory)
 
@@ -364,7 +371,7 @@ class SteppingConnection(sqlite3.Connection):
         if self.closed or actor is None or actor.cancelled:
             self._close()
             return
-        if self._shared or self.open_transaction:
+        if self.shared or self.open_transaction:
             self._enter("close")
         self._close()
 

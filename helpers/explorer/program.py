@@ -108,7 +108,9 @@ class Program:
             return databases.template(self.database, self.journal_mode)
         return databases.template_of(self.database, self.journal_mode)
 
-    def judge(self, path: str, ended: str, threads: Mapping[str, Any]) -> Outcome:
+    def judge(
+        self, path: str, ended: str, threads: Mapping[str, Any], cycle: str = ""
+    ) -> Outcome:
         """Look at the database at `path` and at what each thread returned or raised."""
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             rows = connection.execute(self.look).fetchall()
@@ -116,7 +118,7 @@ class Program:
         results = {name: end for name, end in threads.items() if name not in errors}
         kept = ended != "finished" or bool(self.invariant(Ending(rows, results, errors)))
         ends = tuple((name, _end_text(end)) for name, end in threads.items())
-        return Outcome(ended, kept, bool(errors), _rows_text(rows), ends)
+        return Outcome(ended, kept, bool(errors), rows_text(rows), ends, cycle)
 
 
 @dataclass(frozen=True, order=True)
@@ -126,7 +128,8 @@ class Outcome:
     `ended` is ``"finished"``, or a text that says why not: a deadlock with who holds
     what, or which thread never came to an end. `kept`: the invariant holds. `raised`: a
     thread ended with an error. `rows` shows the rows of interest, `threads` what each
-    thread returned or raised.
+    thread returned or raised. `cycle` says which locks went round in a circle until a
+    timeout broke it.
     """
 
     ended: str
@@ -134,12 +137,14 @@ class Outcome:
     raised: bool
     rows: str
     threads: tuple[tuple[str, str], ...]
+    cycle: str = ""
 
     @property
     def kind(self) -> Literal["wrong", "deadlock", "endless", "error", "right"]:
         """One word for the outcome.
 
-        ``wrong``: the invariant is broken. ``deadlock``: threads wait for each other.
+        ``wrong``: the invariant is broken. ``deadlock``: threads wait for each other, for
+        ever or until a timeout.
         ``endless``: a thread did not come to an end. ``error``: the invariant holds and
         at least one thread raised. ``right``: it holds and no thread raised.
         """
@@ -147,6 +152,8 @@ class Outcome:
             return "deadlock" if self.ended.startswith("deadlock") else "endless"
         if not self.kept:
             return "wrong"
+        if self.cycle:
+            return "deadlock"
         return "error" if self.raised else "right"
 
     @property
@@ -155,7 +162,8 @@ class Outcome:
         if self.ended != "finished":
             return self.ended
         ends = [f"{name} {text}" for name, text in self.threads if text != "ok"]
-        return "; ".join([self.rows, *ends])
+        cycle = [f"after a deadlock until a timeout: {self.cycle}"] if self.cycle else []
+        return "; ".join([self.rows, *ends, *cycle])
 
 
 @dataclass(slots=True)
@@ -226,7 +234,7 @@ class Run:
         )
 
 
-def _rows_text(rows: list[tuple[Any, ...]]) -> str:
+def rows_text(rows: list[tuple[Any, ...]]) -> str:
     """Rows on one line: ``2`` for a single value, else ``(1, 900), (2, 1100)``."""
     if len(rows) == 1 and len(rows[0]) == 1:
         return str(rows[0][0])

@@ -110,7 +110,9 @@ class Runner:
             return scheduler, None
         ends = {name: actor.end for name, actor in actors.items()}
         others = {n: a.end for n, a in scheduler.actors.items() if isinstance(a.end, CallError)}
-        return scheduler, self.program.judge(self.path, scheduler.ended, {**ends, **others})
+        ends.update(others)
+        cycle = scheduler.cycles[0] if scheduler.cycles else ""
+        return scheduler, self.program.judge(self.path, scheduler.ended, ends, cycle)
 
     def trace(self, chooser: Chooser, observe: Any = None) -> Run:
         """Run one schedule and keep all that it did; raises what `run` raises."""
@@ -136,7 +138,7 @@ class Runner:
             shared: Any = program.share(self.path)
             given[0] = shared
             if hasattr(shared, "close") and not isinstance(shared, sqlite3.Connection):
-                scheduler.add(CLOSER, shared.close, waits=True)
+                scheduler.add_after(actors.values(), CLOSER, shared.close)
         return actors
 
     def _fresh_file(self) -> None:

@@ -168,12 +168,14 @@ class Scheduler:
         self.commits = 0  # versions of the database so far, for naming snapshots
         self.actors: dict[str, Actor] = {}
         self.unstarted: list[Actor] = []
+        self.last: tuple[list[Actor], str, Callable[[], Any]] | None = None
         self.running: Actor | None = None
         self.steps: list[Step] = []
         self.schedule: list[str] = []
         self.tried: set[str] = set()  # failed retries at this node
         self.connections: list[Any] = []
         self.notes: list[str] = []
+        self.cycles: list[str] = []  # circles of locks that a timeout broke
         self.pending: dict[str, str] = {}  # the three that follow: where everybody stood
         self.blocked: dict[str, str] = {}  # when the run stopped
         self.choices: list[str] = []
@@ -188,19 +190,20 @@ class Scheduler:
 
     # -- called by the controller ------------------------------------------------------
 
-    def add(self, name: str, job: Callable[[], Any], waits: bool = False) -> Actor:
-        """Make an actor; it starts when the next one is picked, unless it `waits`."""
+    def add(self, name: str, job: Callable[[], Any]) -> Actor:
+        """Make an actor; it runs to its first step before the next step of anybody."""
         unique, number = name, 1
         while unique in self.actors:
             number += 1
             unique = f"{name} {number}"
         actor = self.actors[unique] = Actor(unique, job)
         self.crew.give(actor, self)
-        if waits:
-            actor.ready = lambda: all(a.done for a in self.actors.values() if a is not actor)
-        else:
-            self.unstarted.append(actor)
+        self.unstarted.append(actor)
         return actor
+
+    def add_after(self, actors: Iterable[Actor], name: str, job: Callable[[], Any]) -> None:
+        """Make an actor as soon as all of `actors` have ended."""
+        self.last = (list(actors), name, job)
 
     def run(self, at_stop: Callable[[], None] | None = None) -> None:
         """Run until the chooser stops, or all have ended, or nobody can go on.
@@ -393,6 +396,9 @@ class Scheduler:
             actor.done = True
             assert actor.worker is not None
             self.crew.idle.append(actor.worker)
+        if self.last is not None and all(before.done for before in self.last[0]):
+            (_, name, job), self.last = self.last, None
+            self.add(name, job)
         chosen = None if self.cancelling else self._next()
         if chosen is None:
             self.running = None
@@ -472,7 +478,7 @@ class Scheduler:
             actor.step.touched["everything"] = "w"
         cycle = self.cycle(actor)
         if cycle:
-            self.notes.append(f"locks in a cycle until a timeout expires: {cycle}")
+            self.cycles.append(cycle)
 
     def offers(self) -> list[str]:
         """Who may be picked: those who can go on; if none, sleepers; if none, one timeout."""

@@ -15,7 +15,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from helpers.explorer.program import Outcome, Program, Schedule
+from helpers.explorer.program import Outcome, Schedule
 from helpers.explorer.runner import Runner
 from helpers.explorer.scheduler import TIMEOUT, Diverged, Scheduler
 
@@ -120,12 +120,11 @@ class DepthFirst:
 
     def advance(self, scheduler: Scheduler) -> bool:
         """After a run: move on to the next untried choice; False when there is none."""
-        for node, step in zip(self.nodes, scheduler.steps, strict=False):
-            node.done.setdefault(node.choice, step.touched)
         self.pruned = False
         while len(self.nodes) > self.fixed:
             node = self.nodes[-1]
             if node.position + 1 < len(node.options):
+                node.done[node.choice] = scheduler.steps[len(self.nodes) - 1].touched
                 node.position += 1
                 node.label = ""
                 return True
@@ -241,7 +240,7 @@ def sample(runner: Runner, tally: Tally, seed: int, length: int = 30) -> Iterato
         yield tally
 
 
-def split(program: Program, runner: Runner, reduce: bool, parts: int) -> list[list[Node]]:
+def split(runner: Runner, reduce: bool, parts: int) -> list[list[Node]]:
     """The tree cut into subtrees, in the order of the search: at least `parts`, if it is deep.
 
     Each is the list of nodes that lead to it, to be given to `depth_first` as its root.
