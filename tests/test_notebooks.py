@@ -46,7 +46,7 @@ def test_there_are_notebooks():
 
 
 @pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=names)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[names(path) for path in NOTEBOOKS])
 def test_notebook_keeps(path, rule):
     assert list(rule(nbformat.read(path, as_version=4), path)) == []
 
