@@ -10,7 +10,7 @@ from __future__ import annotations
 import linecache
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
@@ -74,14 +74,7 @@ class LoadResult:
 
     def errors(self) -> pd.DataFrame:
         """One row per kind of error: ``error``, ``message``, ``raised by``, ``count``."""
-        import pandas as pd
-
-        counts: dict[tuple[str, str, str], int] = {}
-        for failure in self.failures:
-            key = (failure.error.kind, failure.error.message, failure.line)
-            counts[key] = counts.get(key, 0) + 1
-        rows = sorted(((*key, count) for key, count in counts.items()), key=lambda r: (-r[3], r))
-        return pd.DataFrame(rows, columns=["error", "message", "raised by", "count"])
+        return failure_table(self.failures)
 
     def per_thread(self) -> pd.DataFrame:
         """One row per thread: units acknowledged, errors seen, longest wait in milliseconds."""
@@ -94,6 +87,18 @@ class LoadResult:
         ]
         columns = ["thread", "acknowledged", "errors", "longest_wait_ms"]
         return pd.DataFrame(rows, columns=columns).set_index("thread")
+
+
+def failure_table(failures: Iterable[UnitError]) -> pd.DataFrame:
+    """Count equal failures, the most frequent first, ties in alphabetical order."""
+    import pandas as pd
+
+    counts: dict[tuple[str, str, str], int] = {}
+    for failure in failures:
+        key = (failure.error.kind, failure.error.message, failure.line)
+        counts[key] = counts.get(key, 0) + 1
+    rows = sorted(((*key, count) for key, count in counts.items()), key=lambda r: (-r[3], r))
+    return pd.DataFrame(rows, columns=["error", "message", "raised by", "count"])
 
 
 def run(

@@ -20,23 +20,31 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import cloudpickle
 
 from helpers import load
 from helpers.history import CallError
 from helpers.progress import Progress, bar
-from helpers.workloads import Workload
+from helpers.workloads import Audit, Workload
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Kind = Literal["returned", "raised", "crashed", "hung", "out of memory"]
 
 #: Default memory limit of a child, in bytes of address space (POSIX only).
 MEMORY = 4 << 30
+
+#: Columns of `table`.
+TABLE_COLUMNS = [
+    "ended", "errors", "acknowledged", "stored", "lost", "unacknowledged", "damaged",
+]  # fmt: skip
 
 _LENGTH = struct.Struct("<Q")
 _ROOT = Path(__file__).resolve().parent.parent
@@ -122,7 +130,7 @@ def call(
     """
     if not seconds > 0:
         raise ValueError(f"seconds must be more than 0, not {seconds!r}")
-    job = cloudpickle.dumps((function, arguments, keywords, memory))
+    job = pickle.dumps((sys.path, memory, cloudpickle.dumps((function, arguments, keywords))))
     # A child that crashes cannot tidy up, so its temporary files live in a folder of ours.
     with tempfile.TemporaryDirectory(
         prefix="sqlite-under-threads-", ignore_cleanup_errors=True
@@ -153,6 +161,38 @@ def run_load(
             seconds=seconds + load.GRACE + 10,
             progress=shown,
         )
+
+
+def table(results: Iterable[SandboxResult]) -> pd.DataFrame:
+    """One row per `run_load`: how it ended, its audit in units of work, its errors.
+
+    A run that crashed or hung has no audit; its counts are 0.
+    """
+    import pandas as pd
+
+    rows = []
+    for result in results:
+        run: load.LoadResult | None = result.value if result.kind == "returned" else None
+        audit = (run and run.audit) or Audit(0, 0)
+        rows.append(
+            (
+                "a thread hung" if run and run.hung else result.kind,
+                len(run.failures) if run else 0,
+                audit.acknowledged,
+                audit.stored,
+                audit.lost,
+                audit.unacknowledged,
+                audit.damaged,
+            )
+        )
+    table = pd.DataFrame(rows, columns=TABLE_COLUMNS, index=range(1, len(rows) + 1))
+    return table.rename_axis("run")
+
+
+def errors(results: Iterable[SandboxResult]) -> pd.DataFrame:
+    """The errors of several runs together, as `LoadResult.errors` gives them for one."""
+    runs = [result.value for result in results if result.kind == "returned"]
+    return load.failure_table(failure for run in runs for failure in run.failures)
 
 
 def report(done: int) -> None:
@@ -305,9 +345,11 @@ def _child() -> None:
     global _channel
     _channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # What the function prints must not mix with the messages.
-    function, arguments, keywords, memory = pickle.loads(sys.stdin.buffer.read())
+    # What the parent can import, the child can: tests and notebooks bring modules of their own.
+    sys.path, memory, job = pickle.loads(sys.stdin.buffer.read())
     _limit(memory)
     try:
+        function, arguments, keywords = pickle.loads(job)
         _write(_channel, ("returned", function(*arguments, **keywords)))
     except BaseException as error:
         _write(_channel, ("raised", CallError.of(error)))

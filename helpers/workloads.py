@@ -92,6 +92,10 @@ def check_positive(name: str, value: int) -> int:
     return value
 
 
+class Cancelled(Exception):
+    """Raised by a unit of work that gives up halfway, on purpose: what it wrote must not stay."""
+
+
 class AppendLetter(Workload):
     """The question's job: read a row's ``SectorGroup`` and write it back with "X" appended.
 
@@ -182,13 +186,16 @@ class Transfer(Workload):
 
     Args:
         units: transfers per thread.
+        cancel_every: every so many transfers (of each thread) one gives up halfway, after the
+            first of its three writes, by raising `Cancelled`; None for never.
     """
 
     sample = "accounts"
     accounts = 10
 
-    def __init__(self, units: int = 100) -> None:
+    def __init__(self, units: int = 100, cancel_every: int | None = None) -> None:
         self.units = check_positive("units", units)
+        self.cancel_every = cancel_every and check_positive("cancel_every", cancel_every)
 
     def plan(self, worker: int, number: int) -> tuple[int, int, int]:
         """From which account to which (both from 1), and how much."""
@@ -199,6 +206,7 @@ class Transfer(Workload):
     def unit(self, worker: int, number: int) -> UnitOfWork:
         """Read both balances, write both, add a ledger row."""
         source, target, amount = self.plan(worker, number)
+        cancelled = self.cancel_every is not None and (number + 1) % self.cancel_every == 0
         select = "SELECT balance FROM account WHERE id = ?"
         update = "UPDATE account SET balance = ? WHERE id = ?"
 
@@ -206,6 +214,8 @@ class Transfer(Workload):
             (old_source,) = connection.execute(select, [source]).fetchone()
             (old_target,) = connection.execute(select, [target]).fetchone()
             connection.execute(update, [old_source - amount, source])
+            if cancelled:
+                raise Cancelled(f"transfer {number} of worker {worker} was called off")
             connection.execute(update, [old_target + amount, target])
             connection.execute(
                 "INSERT INTO transfer VALUES (?, ?, ?, ?, ?)",

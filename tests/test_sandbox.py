@@ -182,3 +182,20 @@ def test_a_load_result_comes_back_whole():
 def test_a_bad_argument_of_a_load_run_is_named():
     result = sandbox.run_load(workloads.Increment(1), SharedConnection, threads=0)
     assert result.error.message == "threads must be at least 1, not 0"
+
+
+def test_a_job_that_the_child_cannot_read_is_an_error_with_a_reason(tmp_path, monkeypatch):
+    import importlib
+
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "fleeting.py").write_text("def work():\n    return 1\n")
+    monkeypatch.syspath_prepend(str(folder))
+    fleeting = importlib.import_module("fleeting")
+    assert sandbox.call(fleeting.work).get() == 1
+    (folder / "fleeting.py").unlink()
+    result = sandbox.call(fleeting.work)
+    assert (result.kind, result.error.kind) == ("raised", "ModuleNotFoundError")
+    for file in sorted(folder.rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+    folder.rmdir()
