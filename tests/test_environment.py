@@ -69,3 +69,24 @@ def test_installed_version_fits_both(name):
     version = importlib.metadata.version(name)
     assert ranges_in_pyproject()[name].contains(version, prereleases=True)
     assert ranges_in_environment()[name].contains(version, prereleases=True)
+
+
+def readme_commands() -> list[str]:
+    """The commands of the README's bash blocks, one text per block."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return [block.partition("```")[0].strip() for block in text.split("```bash\n")[1:]]
+
+
+def test_readme_gives_the_two_commands():
+    # .ci/run takes the test command from the second block.
+    first, second = readme_commands()[:2]
+    assert first == "uv run jupyter lab notebooks/00_start_here.ipynb"
+    assert second == "uv run --extra test pytest"
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.14"])
+def test_workflow_runs_the_command_of_the_readme(python):
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    job = yaml.safe_load(workflow)["jobs"]["tests"]
+    assert python in job["strategy"]["matrix"]["python"]
+    assert readme_commands()[1] in [step.get("run") for step in job["steps"]]

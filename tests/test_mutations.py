@@ -13,7 +13,7 @@ from mutations import MUTATIONS, Mutation, MutationError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=[mutation.name for mutation in MUTATIONS])
 def test_notebook_notices(mutation):
     assert mutations.problems(mutation) == []
 

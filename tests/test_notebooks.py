@@ -46,7 +46,7 @@ def test_there_are_notebooks():
 
 
 @pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=names)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[names(path) for path in NOTEBOOKS])
 def test_notebook_keeps(path, rule):
     assert list(rule(nbformat.read(path, as_version=4), path)) == []
 
@@ -81,7 +81,7 @@ def image(text):
     return new_output("display_data", {"image/png": PNG, "text/plain": text})
 
 
-def problems(*cells, name="01_one.ipynb", title=TITLE, folder=Path("notebooks")):
+def problems(*cells, name="01_one.ipynb", title=TITLE, folder=Path("elsewhere")):
     """What all rules say of a notebook that begins with a title cell and these cells."""
     notebook = new_notebook(cells=[new_markdown_cell(title), *cells])
     return [problem for rule in rules.RULES for problem in rule(notebook, folder / name)]

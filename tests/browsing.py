@@ -1,0 +1,249 @@
+"""JupyterLab in a browser for the tests: a server of their own, and Chromium to look at it.
+
+The server listens on loopback with a token, keeps its settings and workspaces in a folder
+of the test, and is stopped together with its kernels whatever happens.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, Page, Playwright, TimeoutError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Seconds for the server to answer, a notebook to be shown, all its cells to run.
+SERVER, SHOWN, RUN = 60, 60, 240
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+#: The browser's own traffic is switched off; as root it cannot use its sandbox.
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
+]  # fmt: skip
+#: Taller than a screen: JupyterLab leaves cells outside the view blank.
+VIEWPORT = {"width": 1200, "height": 1700}
+TALLEST = 14000
+
+NEWS = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+
+IS_SHOWN = """name => {
+    const panel = window.jupyterapp?.shell.currentWidget;
+    return panel?.context?.path === name && panel.context.isReady
+        && panel.node.querySelector('.jp-Notebook .jp-Cell') !== null;
+}"""
+
+RUN_ALL = """() => {
+    const app = window.jupyterapp;
+    const panel = app.shell.currentWidget;
+    window.finished = false;
+    panel.sessionContext.ready
+        .then(() => app.commands.execute('notebook:run-all-cells'))
+        .then(() => { window.finished = true; });
+}"""
+
+CELLS = """() => window.jupyterapp.shell.currentWidget.content.widgets
+    .filter(cell => cell.model.type === 'code')
+    .map(cell => ({
+        source: cell.model.sharedModel.getSource(),
+        tags: cell.model.getMetadata('tags') || [],
+        count: cell.model.executionCount,
+        errors: cell.model.sharedModel.getOutputs()
+            .filter(output => output.output_type === 'error')
+            .map(output => output.ename + ': ' + output.evalue),
+    }))"""
+
+HEIGHT = """() => Math.max(...window.jupyterapp.shell.currentWidget.content.widgets
+    .map(cell => cell.node.offsetTop + cell.node.offsetHeight))"""
+
+
+class LabError(Exception):
+    """The server or a notebook did not come as far as it should."""
+
+
+def find_chromium(playwright: Playwright) -> str | None:
+    """A Chromium of this machine: on the PATH, or the one `playwright install` brought."""
+    for name in CHROMIUM_NAMES:
+        if found := shutil.which(name):
+            return found
+    own = playwright.chromium.executable_path
+    return own if Path(own).exists() else None
+
+
+def without_chromium(environment: Mapping[str, str]) -> None:
+    """Say that the browser test is left out; where CI is set, fail instead."""
+    words = f"no Chromium on this machine (looked for {', '.join(CHROMIUM_NAMES)} on the PATH)"
+    if environment.get("CI"):
+        pytest.fail(f"{words}: CI must have one")
+    pytest.skip(f"{words}: the notebooks were not opened in a browser")
+
+
+def launch(playwright: Playwright, executable: str) -> Browser:
+    return playwright.chromium.launch(executable_path=executable, args=FLAGS)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A running server."""
+
+    url: str
+    token: str
+    process: psutil.Process
+
+    def notebook_url(self, name: str) -> str:
+        # A workspace of its own: the default one would open the notebook before it as well.
+        workspace = quote(name.removesuffix(".ipynb"), safe="")
+        return f"{self.url}/lab/workspaces/{workspace}/tree/{quote(name)}?token={self.token}"
+
+
+@contextmanager
+def running_lab(folder: Path, state: Path) -> Iterator[Lab]:
+    """JupyterLab on the notebooks in `folder`, its settings and log in `state`."""
+    token, port = secrets.token_hex(16), _free_port()
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
+        "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}", "--allow-root",
+        "--LabApp.expose_app_in_browser=True",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]  # fmt: skip
+    log = state / "jupyterlab.log"
+    with open(log, "wb") as output:
+        process = psutil.Popen(
+            command, cwd=state, env=_environment(state, token),
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_it_answers(f"{url}/api?token={token}", process, log)
+        yield Lab(url, token, process)
+    finally:
+        stop(process)
+
+
+def stop(process: psutil.Process, patience: float = 10) -> None:
+    """End a process and all that it started: kernels are in process groups of their own."""
+    family = [process]
+    # It may have ended by itself.
+    with suppress(psutil.NoSuchProcess):
+        family += process.children(recursive=True)
+        process.terminate()
+    psutil.wait_procs([process], timeout=patience)
+    _, alive = psutil.wait_procs(family, timeout=1)
+    for member in alive:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    psutil.wait_procs(alive, timeout=10)
+
+
+def _environment(state: Path, token: str) -> dict[str, str]:
+    """The settings of nobody: no user's configuration, no news, no questions."""
+    settings = state / "settings"
+    notification = settings / NEWS
+    notification.parent.mkdir(parents=True)
+    notification.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {
+        **os.environ,
+        "JUPYTER_TOKEN": token,
+        "JUPYTER_CONFIG_DIR": str(state / "config"),
+        "JUPYTER_DATA_DIR": str(state / "data"),
+        "JUPYTERLAB_SETTINGS_DIR": str(settings),
+        "JUPYTERLAB_WORKSPACES_DIR": str(state / "workspaces"),
+        "PYTHONPATH": path,
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait_until_it_answers(url: str, process: psutil.Popen, log: Path) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for _ in range(SERVER * 5):
+        try:
+            direct.open(url, timeout=5).close()
+            return
+        except (urllib.error.URLError, OSError):
+            try:
+                # The interval between two tries, cut short if the server ends.
+                status = process.wait(timeout=0.2)
+            except psutil.TimeoutExpired:
+                continue
+            raise LabError(f"JupyterLab ended with {status}:\n{log.read_text()}") from None
+    raise LabError(f"JupyterLab did not answer within {SERVER} s:\n{log.read_text()}")
+
+
+@dataclass
+class Visit:
+    """One notebook opened and run in the browser."""
+
+    cells: list[dict] = field(default_factory=list)
+    #: How many widgets were drawn.
+    widgets: int = 0
+    #: Hosts other than loopback that the page asked for anything.
+    strangers: set[str] = field(default_factory=set)
+
+    def problems(self) -> list[str]:
+        """Cells that were not run, and errors that no tag announces."""
+        found = []
+        for number, cell in enumerate(self.cells, 1):
+            if cell["errors"] and "raises-exception" not in cell["tags"]:
+                found.append(f"code cell {number}: {cell['errors'][0]}")
+            elif cell["count"] is None and cell["source"].strip():
+                found.append(f"code cell {number} was not run")
+        return found
+
+
+def run_all(browser: Browser, lab: Lab, name: str, screenshot: Path) -> Visit:
+    """Open a notebook, run all its cells, keep a picture of the whole.
+
+    Raises:
+        LabError: if it is not shown, or does not come to its end in time.
+    """
+    visit = Visit()
+    screenshot.parent.mkdir(parents=True, exist_ok=True)
+    with browser.new_page(viewport=VIEWPORT) as page:
+        page.on("request", lambda request: _note(request.url, visit))
+        page.on("websocket", lambda web_socket: _note(web_socket.url, visit))
+        try:
+            page.goto(lab.notebook_url(name), timeout=SHOWN * 1000)
+            page.wait_for_function(IS_SHOWN, arg=name, timeout=SHOWN * 1000)
+            page.evaluate(RUN_ALL)
+            page.wait_for_function("window.finished", timeout=RUN * 1000)
+        except TimeoutError as error:
+            page.screenshot(path=screenshot)
+            raise LabError(f"{name}: {error.message}") from error
+        visit.cells = page.evaluate(CELLS)
+        visit.widgets = page.locator(".jupyter-widgets").count()
+        _picture(page, screenshot)
+    return visit
+
+
+def _note(url: str, visit: Visit) -> None:
+    parts = urlsplit(url)
+    if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname != "127.0.0.1":
+        visit.strangers.add(parts.hostname or url)
+
+
+def _picture(page: Page, path: Path) -> None:
+    height = min(TALLEST, int(page.evaluate(HEIGHT)) + 300)
+    page.set_viewport_size({**VIEWPORT, "height": max(VIEWPORT["height"], height)})
+    page.wait_for_function(
+        "[...document.querySelectorAll('.jp-Notebook img')].every(image => image.complete)"
+    )
+    page.screenshot(path=path)
