@@ -25,7 +25,8 @@ CLAIM = "no increment is lost"
 
 
 def _connect(path: str, **options: Any) -> sqlite3.Connection:
-    return sqlite3.connect(path, isolation_level=None, **options)
+    connection: sqlite3.Connection = sqlite3.connect(path, isolation_level=None, **options)
+    return connection
 
 
 def _read_and_write(connection: sqlite3.Connection) -> None:

@@ -15,12 +15,11 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterable
-from typing import Any
 
 import pandas as pd
 
 from helpers.explorer.connections import SteppingConnection, lock_text
-from helpers.explorer.program import Outcome, Program, Run, Step, rows_text
+from helpers.explorer.program import Outcome, Program, Step, rows_text
 from helpers.explorer.runner import Follow, Runner
 from helpers.explorer.scheduler import Scheduler
 from helpers.history import History, shorten

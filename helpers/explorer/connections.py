@@ -19,6 +19,7 @@ from __future__ import annotations
 import functools
 import re
 import sqlite3
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Literal
@@ -90,6 +91,8 @@ class SteppingConnection(sqlite3.Connection):
     ) -> None:
         if factory is not None and factory is not sqlite3.Connection:
             raise TypeError("a connection factory cannot be explored: leave factory= out")
+        if autocommit != _LEGACY and sys.version_info < (3, 12):
+            raise TypeError("'autocommit' is an invalid keyword argument for Connection()")
         super().__init__(
             database,
             timeout=0,
@@ -132,7 +135,7 @@ class SteppingConnection(sqlite3.Connection):
     @property
     def open_transaction(self) -> bool:
         """`in_transaction` without a look at who may ask."""
-        return bool(sqlite3.Connection.in_transaction.__get__(self))  # type: ignore[attr-defined]
+        return bool(sqlite3.Connection.in_transaction.__get__(self))
 
     def state(self) -> tuple[int, int]:
         """Transaction state and lock level; as noted last while a thread waits inside."""
@@ -277,14 +280,15 @@ class SteppingConnection(sqlite3.Connection):
         """One statement of a cursor: its steps, its implicit BEGIN, its calls."""
         actor = self._enter(one_line(sql), sql, parameters)
         kind = kind_of(sql)
-        if self._level is not None and self._regime == _LEGACY and _begins_implicitly(sql):
-            if not self.open_transaction:
-                actor = self._begin(actor, one_line(sql), sql, parameters)
-        if kind == "other" and (found := _BUSY_TIMEOUT.search(sql)):
+        legacy = self._level is not None and self._regime == _LEGACY
+        if legacy and _begins_implicitly(sql) and not self.open_transaction:
+            actor = self._begin(actor, one_line(sql), sql, parameters)
+        found = _BUSY_TIMEOUT.search(sql) if kind == "other" else None
+        if found:
             self.patience = int(found.group(1)) / 1000
         for part in parts or [parameters]:
             self._call(actor, functools.partial(call, cursor, sql, part), kind)
-        if kind == "other" and found:
+        if found:  # the PRAGMA has replaced the handler
             self._waiting.adopt(self)
         return actor
 
@@ -323,12 +327,12 @@ class SteppingConnection(sqlite3.Connection):
         return self.open_transaction
 
     @property
-    def isolation_level(self) -> str | None:
+    def isolation_level(self) -> Any:
         """As `sqlite3.Connection.isolation_level`."""
         return self._level
 
     @isolation_level.setter
-    def isolation_level(self, level: str | None) -> None:
+    def isolation_level(self, level: Any) -> None:
         if level is None:
             self.commit()
         self._level = level
@@ -424,13 +428,16 @@ class SteppingCursor(sqlite3.Cursor):
         """As `sqlite3.Cursor.executescript`: commits first, then a step per statement."""
         if self.connection.open_transaction:
             self.connection.commit()
-        call = sqlite3.Cursor.execute
+        connection = self.connection
         for statement in _statements(sql_script):
-            actor = self.connection._enter(one_line(statement), statement)
-            self.connection._call(
-                actor, lambda text=statement: call(self, text).fetchall(), kind_of(statement)
-            )
+            actor = connection._enter(one_line(statement), statement)
+            connection._call(actor, functools.partial(self._run, statement), kind_of(statement))
         return self
+
+    def _run(self, statement: str) -> None:
+        """One statement of a script, its rows thrown away."""
+        sqlite3.Cursor.execute(self, statement)
+        sqlite3.Cursor.fetchall(self)
 
     def _fetch(self, operation: str, fetch: Callable[[], Any]) -> Any:
         """The first fetch belongs to the step of its SELECT; a later one is a step."""
@@ -460,9 +467,6 @@ class SteppingCursor(sqlite3.Cursor):
         """As `sqlite3.Cursor.fetchall`."""
         rows: list[Any] = self._fetch("fetchall", super().fetchall)
         return rows
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
 
     def __next__(self) -> Any:
         return self._fetch("next row", super().__next__)

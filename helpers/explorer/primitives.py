@@ -14,6 +14,7 @@ originals return at the end.
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import queue
 import re
@@ -22,7 +23,6 @@ import threading
 import time
 import types
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from helpers.explorer.connections import SteppingConnection
@@ -233,15 +233,15 @@ class _StepQueue(_Named):
         self._wait("join", True, None, lambda: self.unfinished_tasks == 0)
 
 
-class StepQueue(_StepQueue, queue.Queue):  # type: ignore[misc,type-arg]
+class StepQueue(_StepQueue, queue.Queue):  # type: ignore[type-arg]
     """`queue.Queue`, and `queue.SimpleQueue`."""
 
 
-class StepLifoQueue(_StepQueue, queue.LifoQueue):  # type: ignore[misc,type-arg]
+class StepLifoQueue(_StepQueue, queue.LifoQueue):  # type: ignore[type-arg]
     """`queue.LifoQueue`."""
 
 
-class StepPriorityQueue(_StepQueue, queue.PriorityQueue):  # type: ignore[misc,type-arg]
+class StepPriorityQueue(_StepQueue, queue.PriorityQueue):  # type: ignore[type-arg]
     """`queue.PriorityQueue`."""
 
 
@@ -337,7 +337,7 @@ class Slot:
         self.name = name
 
 
-@contextmanager
+@contextlib.contextmanager
 def stepping(waiting: Waiting, functions: Iterable[Any]) -> Iterator[Callable[[], None]]:
     """Replace the primitives; yields a function that puts fresh ones in the program's slots.
 
@@ -370,7 +370,7 @@ def _is_shared(value: Any) -> bool:
         threading.Condition, threading.Event, threading.Semaphore, threading.Barrier,
         threading.local, queue.Queue, queue.SimpleQueue,
     )  # fmt: skip
-    return isinstance(value, _LOCK_TYPES) or isinstance(value, kinds)
+    return isinstance(value, (*_LOCK_TYPES, *kinds))
 
 
 def _rebuilt(original: Any, name: str, memo: dict[int, Any]) -> Any:
@@ -382,19 +382,19 @@ def _rebuilt(original: Any, name: str, memo: dict[int, Any]) -> Any:
 
 def _rebuild(original: Any, name: str, memo: dict[int, Any]) -> Any:
     if isinstance(original, _LOCK_TYPES):
-        plain = isinstance(original, _LOCK_TYPES[0])
-        new = StepLock(name) if plain else StepRLock(name)
-        if plain and original.locked():
-            new.owner = "the program"
+        if isinstance(original, _LOCK_TYPES[1]):
+            return StepRLock(name)
+        new = StepLock(name)
+        new.owner = "the program" if original.locked() else None
         return new
     if isinstance(original, threading.Condition):
-        return threading.Condition(_rebuilt(original._lock, name, memo))  # type: ignore[attr-defined]
+        return threading.Condition(_rebuilt(vars(original)["_lock"], name, memo))
     if isinstance(original, threading.Event):
         event = threading.Event()
         event._flag = original.is_set()  # type: ignore[attr-defined]
         return event
     if isinstance(original, threading.Semaphore):
-        return type(original)(original._value)  # type: ignore[attr-defined]
+        return type(original)(original._value)
     if isinstance(original, threading.Barrier):
         return threading.Barrier(original.parties)
     if isinstance(original, threading.local):
@@ -478,10 +478,9 @@ def _in_function(function: types.FunctionType) -> list[tuple[Any, Any, str]]:
         if name in names:
             found.append((names[name], functools.partial(names.__setitem__, name), name))
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            found.append((cell.cell_contents, functools.partial(setattr, cell, "cell_contents"), name))
-        except ValueError:  # a name that is not bound yet
-            continue
+        with contextlib.suppress(ValueError):  # a name that is not bound yet
+            put = functools.partial(setattr, cell, "cell_contents")
+            found.append((cell.cell_contents, put, name))
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     return found + [(value, None, "") for value in defaults]
 

@@ -108,9 +108,7 @@ class Program:
             return databases.template(self.database, self.journal_mode)
         return databases.template_of(self.database, self.journal_mode)
 
-    def judge(
-        self, path: str, ended: str, threads: Mapping[str, Any], cycle: str = ""
-    ) -> Outcome:
+    def judge(self, path: str, ended: str, threads: Mapping[str, Any], cycle: str = "") -> Outcome:
         """Look at the database at `path` and at what each thread returned or raised."""
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             rows = connection.execute(self.look).fetchall()

@@ -122,10 +122,10 @@ class Exploration:
             broken = [f"{self.counts[k]} {_FAILED[k]}" for k in FAILURES if k in self.counts]
             return f"Refuted: {claim}. Of {of}, {'; '.join(broken)}."
         errors = self.counts.get("error", 0)
-        seen = f" In {errors} of them a thread ends with an error that it can see." if errors else ""
+        seen = f" In {errors} of them a thread sees an error." if errors else ""
         if not self.complete:
-            how = "drawn at random" if self.seed is not None else f"{self.covered:.0%} of the tree"
-            return f"Not proved: {claim}. None of {of} ({how}) refutes it, but not all were run.{seen}"
+            part = "drawn at random" if self.seed is not None else f"{self.covered:.0%} of the tree"
+            return f"Not proved: {claim}. Not all were run; none of {of} ({part}) refutes it.{seen}"
         standing = " that stand for all" if self.reduced else ""
         return (
             f"Proved: {claim}, in every order of the steps ({of}{standing}).{seen} "

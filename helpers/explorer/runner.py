@@ -18,7 +18,7 @@ from typing import Any
 
 from helpers.explorer import primitives, waiting
 from helpers.explorer.program import Outcome, Program, Run
-from helpers.explorer.scheduler import TIMEOUT, Actor, Chooser, Crew, Scheduler, ScheduleError
+from helpers.explorer.scheduler import TIMEOUT, Actor, Chooser, Crew, ScheduleError, Scheduler
 from helpers.history import CallError
 
 #: Steps after which a schedule is cut: no program of this course needs half as many.
@@ -180,6 +180,8 @@ def _why_not(scheduler: Scheduler, name: str, offers: list[str]) -> str:
         return f"there is no thread {name!r}; {can}"
     if actor.done:
         return f"{name} has ended; {can}"
+    if name.endswith(TIMEOUT):
+        return f"the timeout of {actor.name} expires only when nobody else can go on; {can}"
     why = scheduler.why_blocked(actor) or f"{name} cannot be chosen now"
     return f"{why}; {can}"
 

@@ -60,7 +60,8 @@ class Actor:
         self.worker: Worker | None = None
         self.ident = 0
         self.step = Step(name, "start")  # the step being taken
-        self.label, self.sql, self.parameters = "start", "", None  # the step to come
+        self.label, self.sql = "start", ""  # the step to come
+        self.parameters: object = None
         self.connection = 0
         self.ready: Callable[[], bool] | None = None
         self.timeout: float | None = None
@@ -265,7 +266,8 @@ class Scheduler:
         )
         asked, actor.asked = actor.asked, True
         actor.cancelled = True
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Cancelled))
+        raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        raise_in(ctypes.c_ulong(ident), ctypes.py_object(Cancelled))
         return not asked
 
     def _cancel(self) -> None:
@@ -274,7 +276,10 @@ class Scheduler:
         if self.baton_out:  # interrupted: whoever runs now ends at its next step
             for actor in self.actors.values():
                 actor.cancelled = True
-            self._wait_for_control()
+            if self.running is not None:
+                self._wait_for_control()
+            else:  # the baton is on its way back, or has come back already
+                self.control.acquire(timeout=0.2)
         for actor in list(self.actors.values()):
             if not actor.done:
                 actor.cancelled = True
@@ -463,9 +468,7 @@ class Scheduler:
         actor = self.actors[name]
         actor.timed_out = decision != name
         began = actor.since - 1 if actor.waiting else len(self.steps)
-        actor.step = Step(
-            name, actor.label, actor.sql, actor.connection, actor.parameters, began
-        )
+        actor.step = Step(name, actor.label, actor.sql, actor.connection, actor.parameters, began)
         if actor.timed_out:
             self._note_timeout(actor)
         self.steps.append(actor.step)

@@ -27,9 +27,7 @@ def independent(one: Footprint, other: Footprint) -> bool:
     """Whether two steps of different threads can change places without anyone noticing."""
     if "everything" in one or "everything" in other:
         return False
-    return not any(
-        name in other and "w" in (mode, other[name]) for name, mode in one.items()
-    )
+    return not any(name in other and "w" in (mode, other[name]) for name, mode in one.items())
 
 
 @dataclass(slots=True)

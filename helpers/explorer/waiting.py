@@ -9,7 +9,8 @@ decides by the rule above. `choose` tests the first once per process and falls b
 
 Rule and limits: SQLite waits when a connection with *no* transaction begins one, and when
 a COMMIT needs the readers gone (https://www.sqlite.org/c3ref/busy_handler.html). The rule
-does not see a half-read SELECT that is still open on the same connection.
+does not see a half-read SELECT that is still open on the same connection, nor that BEGIN
+EXCLUSIVE keeps new readers out while it waits for old ones; a run by the rule is marked so.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class Library:
         """Compare with the handle that SQLite itself gives to an automatic extension."""
         seen: list[int] = []
 
-        @_Extension
+        @_Extension  # type: ignore[untyped-decorator]
         def note(handle: int, _error: Any, _routines: Any) -> int:
             seen.append(handle)
             return 0
@@ -222,7 +223,8 @@ class RuleWaiting:
         elif kind == "read":
             state = max(state, 1)
         connection.rule_state = state
-        connection.rule_lock = 4 if kind == "begin exclusive" else (0, 1, 2)[state]
+        lock = 4 if kind == "begin exclusive" else (0, 1, 2)[state]
+        connection.rule_lock = max(lock, connection.rule_lock) if state == 2 else lock
 
     def transaction(self, connection: SteppingConnection) -> int:
         """As followed."""
@@ -241,7 +243,7 @@ def _self_test(library: Library) -> None:
     """
     called: list[int] = []
 
-    @_Handler
+    @_Handler  # type: ignore[untyped-decorator]
     def give_up(_context: int, _count: int) -> int:
         called.append(1)
         return 0
