@@ -179,7 +179,7 @@ def check_wal(name: str, folder: Path) -> Check:
     if not supported:
         mend = f"copy the course from {folder} to a local disk, or set TMPDIR to a folder on one"
         return Check(name, MISSING, f"the file system of {folder} refuses WAL", mend)
-    return Check(name, OK, f"supported in {folder}")
+    return Check(name, OK, "supported")
 
 
 def requirements(root: Path = ROOT) -> list[tuple[str, str]]:
