@@ -175,11 +175,11 @@ def audit_bars(audits: Mapping[str, Audit], title: str = "", *, alt: str = "") -
     axes.set_xlabel("units of work")
     present = [p for p in parts if any(getattr(audit, p) for audit in audits.values())]
     _finish(figure, axes, title, present)
-    verdicts = ", ".join(
-        f"{label}: {'nothing lost' if audit.holds else 'work lost or damaged'}"
+    verdicts = "; ".join(
+        f"{label}, {'every promise kept' if audit.holds else 'work lost or damaged'}"
         for label, audit in audits.items()
     )
-    return Picture(figure, alt or _titled(title, f"Bars of units of work. {verdicts}."))
+    return Picture(figure, alt or _titled(title, f"Bars of units of work: {verdicts}."))
 
 
 def error_bars(errors: Any, title: str = "", *, alt: str = "") -> Picture:
