@@ -156,6 +156,7 @@ def audit_bars(audits: Mapping[str, Audit], title: str = "", *, alt: str = "") -
     figure, axes = _figure(height=1.3 + 0.5 * len(audits))
     parts = ("stored", "lost", "unacknowledged", "damaged")
     widest = max(sum(getattr(audit, part) for part in parts) for audit in audits.values()) or 1
+    room = 1.03
     for lane, audit in enumerate(audits.values()):
         left, narrow = 0, []
         for part in parts:
@@ -166,10 +167,12 @@ def audit_bars(audits: Mapping[str, Audit], title: str = "", *, alt: str = "") -
                 _number(axes, left - count / 2, lane, count)
             elif count:
                 narrow.append(f"{count} {part}")
+        if narrow:
+            room = 1.3
         axes.annotate(
             ", ".join(narrow), (left, lane), (6, 0), textcoords="offset points", va="center"
         )
-    axes.set_xlim(0, widest * 1.3)
+    axes.set_xlim(0, widest * room)
     axes.set_yticks(range(len(audits)), list(audits))
     axes.set_ylim(len(audits) - 0.5, -0.5)
     axes.set_xlabel("units of work")
