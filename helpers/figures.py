@@ -156,6 +156,7 @@ def audit_bars(audits: Mapping[str, Audit], title: str = "", *, alt: str = "") -
     figure, axes = _figure(height=1.3 + 0.5 * len(audits))
     parts = ("stored", "lost", "unacknowledged", "damaged")
     widest = max(sum(getattr(audit, part) for part in parts) for audit in audits.values()) or 1
+    room = 1.03
     for lane, audit in enumerate(audits.values()):
         left, narrow = 0, []
         for part in parts:
@@ -166,20 +167,22 @@ def audit_bars(audits: Mapping[str, Audit], title: str = "", *, alt: str = "") -
                 _number(axes, left - count / 2, lane, count)
             elif count:
                 narrow.append(f"{count} {part}")
+        if narrow:
+            room = 1.3
         axes.annotate(
             ", ".join(narrow), (left, lane), (6, 0), textcoords="offset points", va="center"
         )
-    axes.set_xlim(0, widest * 1.3)
+    axes.set_xlim(0, widest * room)
     axes.set_yticks(range(len(audits)), list(audits))
     axes.set_ylim(len(audits) - 0.5, -0.5)
     axes.set_xlabel("units of work")
     present = [p for p in parts if any(getattr(audit, p) for audit in audits.values())]
     _finish(figure, axes, title, present)
-    verdicts = ", ".join(
-        f"{label}: {'nothing lost' if audit.holds else 'work lost or damaged'}"
+    verdicts = "; ".join(
+        f"{label}, {'every promise kept' if audit.holds else 'work lost or damaged'}"
         for label, audit in audits.items()
     )
-    return Picture(figure, alt or _titled(title, f"Bars of units of work. {verdicts}."))
+    return Picture(figure, alt or _titled(title, f"Bars of units of work: {verdicts}."))
 
 
 def error_bars(errors: Any, title: str = "", *, alt: str = "") -> Picture:

@@ -112,7 +112,12 @@ class History:
             )
             for call in self.calls
         ]
-        return {"began": self.began, "calls": calls, "_numbers": itertools.count(len(calls) + 1)}
+        return {"began": self.began, "calls": calls}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        numbers = (call.connection for call in self.calls)
+        self._numbers = itertools.count(max(numbers, default=0) + 1)
 
     def add(self, call: Call) -> None:
         """Append `call`; safe from any thread."""

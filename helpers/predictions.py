@@ -104,7 +104,7 @@ class Prediction:
         from ipywidgets import HTML, Layout, RadioButtons, VBox
 
         self._buttons = RadioButtons(
-            options=[(f"{key}  {text}", key) for key, text in self.options.items()],
+            options=[(f"{key} · {text}", key) for key, text in self.options.items()],
             value=self._answer,
             layout=Layout(width="auto"),
         )

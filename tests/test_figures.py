@@ -127,7 +127,7 @@ def test_the_audit_bars_show_every_part_and_say_whether_it_holds():
     assert widths == [60, 40, 3, 0, 100, 0, 0, 0]
     texts = [text.get_text() for text in axes.texts]
     assert {"60", "40", "3 unacknowledged", "100"} <= set(texts)
-    assert "before: work lost or damaged, after: nothing lost" in picture.alt
+    assert "before, work lost or damaged; after, every promise kept" in picture.alt
 
 
 def test_the_audit_bars_need_an_audit():

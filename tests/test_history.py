@@ -136,6 +136,7 @@ def test_a_history_travels_between_processes_with_whatever_it_holds(history):
     copy = pickle.loads(pickle.dumps(history))
     assert copy.table()["parameters"].tolist() == ["(<Local>)"]
     assert copy.table()["result"].tolist() == ["(<Local>)"]
+    assert copy.next_connection() == 2
 
 
 def test_the_table_has_one_row_a_call_and_no_missing_values(history):
