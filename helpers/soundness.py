@@ -72,10 +72,10 @@ def completeness(program: Program, exploration: Exploration, runs: int) -> Compl
     listed = {same_kind(outcome) for outcome, _, _ in exploration.outcomes}
     free: Counter[Outcome] = Counter()
     crashes = 0
-    chunk = 100
+    chunk = 250
     for start in range(0, runs, chunk):
         size = min(chunk, runs - start)
-        result = sandbox.call(free_runs, program, size, start, seconds=60.0)
+        result = sandbox.call(free_runs, program, size, start, seconds=120.0)
         if result.kind == "returned":
             free.update(result.value)
         else:
