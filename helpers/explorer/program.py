@@ -170,7 +170,8 @@ class Step:
 
     `outcome` is ``ok``, ``error``, ``waits`` (SQLite's busy handler was called and the
     thread is parked) or ``timeout``. `began` is the number of the step in which the call
-    was first tried. `touched` maps a shared resource to ``r`` or ``w``.
+    was first tried. `before` is the BEGIN that `sqlite3` sent within the same step.
+    `touched` maps a shared resource to ``r`` or ``w``.
     """
 
     thread: str
@@ -182,6 +183,7 @@ class Step:
     outcome: str = "ok"
     result: object = None
     error: CallError | None = None
+    before: str = ""
     touched: dict[str, str] = field(default_factory=dict)
 
 

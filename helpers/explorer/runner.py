@@ -143,11 +143,12 @@ class Runner:
         return actors
 
     def _fresh_file(self) -> None:
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path + suffix)
-        with open(self.path, "wb") as file:
+        """The template again, over what the last run left; its connections are all closed."""
+        with open(self.path, "wb", buffering=0) as file:
             file.write(self.template)
+        for suffix in ("-journal", "-wal", "-shm"):
+            if os.path.exists(self.path + suffix):
+                os.unlink(self.path + suffix)
 
 
 class Follow:
