@@ -192,7 +192,8 @@ class Run:
     """One schedule as it was run: its steps, and where every thread stands at the end.
 
     `pending` maps a thread that has not ended to its next step; `blocked` maps a thread
-    that cannot go on to what it waits for. `outcome` is None while threads remain.
+    that cannot go on to what it waits for; `lines` maps a thread to the line of its
+    function, in its source file, at which it is parked. `outcome` is None while threads remain.
     `notes` are remarks: a thread ended with an open transaction; locks form a cycle.
     """
 
@@ -203,6 +204,7 @@ class Run:
     blocked: dict[str, str]
     choices: list[str]
     notes: list[str]
+    lines: dict[str, int] = field(default_factory=dict)
 
     def history(self) -> History:
         """The steps as a `History`, one millisecond each, for timelines and tables."""

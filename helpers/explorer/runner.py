@@ -101,7 +101,7 @@ class Runner:
         try:
             self.refresh()
             actors = self._prepare(scheduler)
-            scheduler.run(lambda: _stand(scheduler))
+            scheduler.run(lambda: _stand(scheduler, self.program))
         finally:
             Scheduler.active = None
             for connection in scheduler.connections:
@@ -125,6 +125,7 @@ class Runner:
             scheduler.blocked,
             scheduler.choices,
             scheduler.notes,
+            scheduler.lines,
         )
 
     def _prepare(self, scheduler: Scheduler) -> dict[str, Actor]:
@@ -187,11 +188,18 @@ def _why_not(scheduler: Scheduler, name: str, offers: list[str]) -> str:
     return f"{why}; {can}"
 
 
-def _stand(scheduler: Scheduler) -> None:
+def _stand(scheduler: Scheduler, program: Program) -> None:
     """Note where everybody stands, before those who have not ended are unwound."""
+    frames = sys._current_frames()
     for name, actor in scheduler.actors.items():
         if not actor.done:
             scheduler.pending[name] = actor.label
+            code = getattr(program.threads.get(name), "__code__", None)
+            frame = frames.get((actor.worker and actor.worker.ident) or 0)
+            while frame is not None and frame.f_code is not code:
+                frame = frame.f_back
+            if frame is not None:
+                scheduler.lines[name] = frame.f_lineno
             why = scheduler.why_blocked(actor)
             if why:
                 scheduler.blocked[name] = why
