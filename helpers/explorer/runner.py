@@ -190,7 +190,7 @@ def _why_not(scheduler: Scheduler, name: str, offers: list[str]) -> str:
 
 def _stand(scheduler: Scheduler, program: Program) -> None:
     """Note where everybody stands, before those who have not ended are unwound."""
-    frames = sys._current_frames()
+    frames = {} if scheduler.ended == "finished" else sys._current_frames()
     for name, actor in scheduler.actors.items():
         if not actor.done:
             scheduler.pending[name] = actor.label
