@@ -45,7 +45,8 @@ def row(name, threads, increments, job):
         explore(program, reduce=reduce, seconds=1200, max_schedules=10**6)
         for reduce in (False, True)
     )
-    assert full.complete and reduced.complete
+    assert full.complete
+    assert reduced.complete
     return [name, threads, increments, full.schedules, reduced.schedules]
 
 
