@@ -13,7 +13,22 @@ from mutations import MUTATIONS, Mutation, MutationError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=[mutation.name for mutation in MUTATIONS])
+def first_of_its_notebook(mutation):
+    return mutation is next(other for other in MUTATIONS if other.notebook == mutation.notebook)
+
+
+#: The first mutation of each notebook belongs to every run; the others are left to CI.
+EACH = [
+    pytest.param(
+        mutation,
+        id=mutation.name,
+        marks=() if first_of_its_notebook(mutation) else pytest.mark.slow,
+    )
+    for mutation in MUTATIONS
+]
+
+
+@pytest.mark.parametrize("mutation", EACH)
 def test_notebook_notices(mutation):
     assert mutations.problems(mutation) == []
 
