@@ -1,0 +1,383 @@
+"""B. One connection shared by threads: the errors of the question, and their younger forms."""
+
+import sqlite3
+import sys
+import threading
+import time
+from typing import Any, Callable, Dict, List, Optional
+
+from .common import (
+    ALWAYS, CHILD, ENDLESS, NEVER, OFTEN, PATIENCE, SLOW, Build, Gate, Outcome, Room, Seen, Slow, Work,
+    failure, freeze, outcome, pause_on, settle, since,
+)  # fmt: skip
+
+TABLE = """
+    CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT NOT NULL);
+    WITH RECURSIVE k(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM k WHERE x < 50)
+    INSERT INTO t SELECT x, 'v' || x FROM k;
+"""
+OWN = "Give each thread a connection of its own."
+#: Two texts: two threads must not share a prepared statement here.
+UPDATES = ["UPDATE t SET v = v || 'X' WHERE id = %d" % number for number in (1, 2)]
+#: Half a second in C, writing to a temporary table only.
+BUSY = ENDLESS % SLOW + "INSERT INTO temp.sink SELECT count(*) FROM k"
+MANY = "SELECT v FROM t WHERE id >= ? ORDER BY id"
+
+
+def second(room: Room, first: sqlite3.Connection, fixed: bool, **options: Any) -> Any:
+    """The connection of thread B: the shared one, or with the fix one of its own."""
+    return room.shared(**options) if fixed else first
+
+
+def frozen_while(room: Room, holder: Callable[[], Any], *queued: Callable[[], Any]) -> List[Work]:
+    """Let `holder` run C code inside SQLite, `queued` wait for its mutex, and Python stand still.
+
+    All of them leave SQLite before any Python code runs again, so that each looks at what
+    the last one left in the connection.
+    """
+    began = room.start(holder)
+    settle()
+    works = [began, *[room.start(function) for function in queued]]
+    settle()
+    freeze_until_quiet()
+    return [work.join() for work in works]
+
+
+def freeze_until_quiet(limit: float = 15.0) -> None:
+    """Hold the GIL until no other thread of this process computes any more."""
+    began, quiet, last = time.time(), 0, time.process_time()
+    while quiet < 6 and time.time() - began < limit:
+        freeze(0.05)
+        now = time.process_time()
+        quiet = quiet + 1 if now - last < 0.005 else 0
+        last = now
+
+
+@failure("b-begin-explicit", "BEGIN while another thread's transaction is open",
+         "OperationalError: cannot start a transaction within a transaction.", OWN)
+def begin_explicit(room: Room, fixed: bool) -> Outcome:
+    """Both threads say BEGIN; no race is needed."""
+    first = room.shared(TABLE, isolation_level=None)
+    other = second(room, first, fixed, isolation_level=None)
+    room.run(lambda: first.execute("BEGIN"))
+    work = room.run(lambda: other.execute("BEGIN"))
+    return _matches(work, "cannot start a transaction within a transaction")
+
+
+def _before_mutex_in_get_autocommit(build: Build) -> str:
+    # From SQLite 3.53.3 on, asking whether a transaction is open waits for the other thread.
+    return ALWAYS if build.gil and build.sqlite < (3, 53, 3) else NEVER
+
+
+@failure("b-begin-race", "Two implicit BEGINs at the same time",
+         "OperationalError: cannot start a transaction within a transaction.", OWN,
+         happens=_before_mutex_in_get_autocommit, where=CHILD)
+def begin_race(room: Room, fixed: bool) -> Outcome:
+    """Both threads see that no transaction is open, and both begin one."""
+    if sys.version_info < (3, 12):
+        errors = _begin_while_paused(room, fixed)
+    else:
+        errors = _begin_while_frozen(room, fixed)
+    return _seen_in(errors, "cannot start a transaction within a transaction")
+
+
+def _begin_while_paused(room: Room, fixed: bool) -> List[Optional[Seen]]:
+    """A stops inside its BEGIN; B, whose UPDATE is in the statement cache, comes to its own."""
+    first = room.shared(TABLE)
+    other = second(room, first, fixed, timeout=20.0)
+    other.execute(UPDATES[1])
+    other.rollback()
+    gate, updates = pause_on(first, "BEGIN"), _updates(first, other, fixed)
+    one = room.start(updates[0])
+    gate.reached()
+    two = room.start(updates[1])
+    settle()
+    gate.open()
+    errors = [one.join().error, two.join().error]
+    first.set_trace_callback(None)
+    return errors
+
+
+def _begin_while_frozen(room: Room, fixed: bool) -> List[Optional[Seen]]:
+    """A and B queue at SQLite's mutex; then one waits for the file in its BEGIN, without the GIL.
+
+    The statement that holds the mutex returns no columns: reading them would take the mutex
+    with the GIL held. It fills a temporary table, so that the file stays free.
+    """
+    wait = {"isolation_level": "IMMEDIATE", "timeout": 3.0}  # type: Dict[str, Any]
+    first = room.shared(TABLE + "CREATE TEMP TABLE sink (n);", **wait)
+    other = second(room, first, fixed, **wait)
+    holder = room.connect(isolation_level=None)
+    for connection, update in zip((first, other), UPDATES):
+        connection.execute(update)
+        connection.rollback()
+    works = [room.start(lambda: first.execute(BUSY))]
+    settle()
+    holder.execute("BEGIN IMMEDIATE")
+    works += [room.start(update) for update in _updates(first, other, fixed)]
+    settle()
+    freeze_until_quiet()
+    settle()
+    holder.execute("ROLLBACK")
+    return [work.join().error for work in works]
+
+
+def _updates(first: Any, other: Any, fixed: bool) -> List[Callable[[], None]]:
+    """What A and B do: neither commits before both have tried, unless they are to take turns."""
+    tried = [threading.Event(), threading.Event()]
+
+    def update(connection: sqlite3.Connection, number: int) -> None:
+        try:
+            connection.execute(UPDATES[number])
+        finally:
+            tried[number].set()
+        if not fixed:
+            tried[1 - number].wait(PATIENCE)
+        connection.commit()
+
+    return [lambda: update(first, 0), lambda: update(other, 1)]
+
+
+def _matches(work: Work, text: str) -> Outcome:
+    return _seen_in([work.error], text)
+
+
+def _seen_in(errors: List[Optional[Seen]], text: str) -> Outcome:
+    found = [error for error in errors if error and text in error.message]
+    error = found[0] if found else next((error for error in errors if error), None)
+    return outcome(bool(found), error)
+
+
+def _race_at(room: Room, fixed: bool, word: str) -> Outcome:
+    first = room.shared(TABLE)
+    other = second(room, first, fixed, timeout=20.0)
+    first.execute("UPDATE t SET v = 'A' WHERE id = 1")
+    gate = pause_on(first, word)
+    one = room.start(getattr(first, word.lower()))
+    gate.reached()
+    two = room.start(getattr(other, word.lower()))
+    settle()
+    gate.open()
+    errors = [one.join().error, two.join().error]
+    first.set_trace_callback(None)
+    return _seen_in(errors, "cannot {} - no transaction is active".format(word.lower()))
+
+
+def _race_at_end(build: Build) -> str:
+    return ALWAYS if build.sqlite < (3, 53, 3) else NEVER
+
+
+@failure("b-commit-race", "Two commits at the same time",
+         "OperationalError: cannot commit - no transaction is active.", OWN,
+         happens=_race_at_end, where=CHILD, seconds=8.0)
+def commit_race(room: Room, fixed: bool) -> Outcome:
+    """Both threads see an open transaction; one commits it, the other finds none."""
+    return _race_at(room, fixed, "COMMIT")
+
+
+@failure("b-rollback-race", "Two rollbacks at the same time",
+         "OperationalError: cannot rollback - no transaction is active.", OWN,
+         happens=_race_at_end, where=CHILD, seconds=8.0)
+def rollback_race(room: Room, fixed: bool) -> Outcome:
+    """Both threads see an open transaction; one rolls it back, the other finds none."""
+    return _race_at(room, fixed, "ROLLBACK")
+
+
+def _explicit_end(room: Room, fixed: bool, word: str) -> Outcome:
+    first = room.shared(TABLE, isolation_level=None)
+    other = second(room, first, fixed, isolation_level=None)
+    for connection in {id(c): c for c in (first, other)}.values():
+        connection.execute("BEGIN")
+    room.run(lambda: first.execute(word))
+    work = room.run(lambda: other.execute(word))
+    return _matches(work, "cannot {} - no transaction is active".format(word.lower()))
+
+
+@failure("b-commit-explicit", "COMMIT after another thread's COMMIT",
+         "OperationalError: cannot commit - no transaction is active.", OWN)
+def commit_explicit(room: Room, fixed: bool) -> Outcome:
+    """A and B both believe that the open transaction is theirs; no race is needed."""
+    return _explicit_end(room, fixed, "COMMIT")
+
+
+@failure("b-rollback-explicit", "ROLLBACK after another thread's ROLLBACK",
+         "OperationalError: cannot rollback - no transaction is active.", OWN)
+def rollback_explicit(room: Room, fixed: bool) -> Outcome:
+    """The same with ROLLBACK."""
+    return _explicit_end(room, fixed, "ROLLBACK")
+
+
+def _two_on_one_statement(room: Room, fixed: bool) -> List[Work]:
+    """A stops while it binds; B runs the same SQL and keeps a row pending; A goes on; B reads on."""
+    first = room.shared(TABLE)
+    other = second(room, first, fixed)
+    gate = Gate()
+    one = room.start(lambda: first.execute(MANY, (Slow(40, gate),)).fetchall())
+    gate.reached()
+    pending = other.execute(MANY, (2,))
+    gate.open()
+    one.join()
+    two = room.attempt(lambda: [row[0] for row in pending])
+    pending.close()
+    return [one, two]
+
+
+@failure("b-misuse", "Two threads bind one prepared statement",
+         "InterfaceError: bad parameter or other API misuse.", OWN, happens=since(3, 12),
+         where=CHILD)
+def misuse(room: Room, fixed: bool) -> Outcome:
+    """A's parameters meet a statement that B has already started."""
+    return _matches(_two_on_one_statement(room, fixed)[0], "bad parameter or other API misuse")
+
+
+@failure("b-index-error", "An empty row where a row exists",
+         "IndexError: tuple index out of range.", OWN, happens=since(3, 12), where=CHILD)
+def index_error(room: Room, fixed: bool) -> Outcome:
+    """The statement that B reads from was reset by A: B's first row has no columns."""
+    work = _two_on_one_statement(room, fixed)[1]
+    return outcome(bool(work.error and work.error.kind == "IndexError"), work.error)
+
+
+@failure("b-swapped-error", "A thread gets the other thread's error",
+         "The error belongs to another thread's statement.", OWN, where=CHILD)
+def swapped_error(room: Room, fixed: bool) -> Outcome:
+    """A violates UNIQUE, B asks for a missing table; the message lives in the connection."""
+    first = room.shared(TABLE, isolation_level=None)
+    other = second(room, first, fixed, isolation_level=None)
+    slow = ENDLESS % SLOW + "INSERT INTO t SELECT 1, 'again' FROM k WHERE x = %d" % SLOW
+    one, two = frozen_while(
+        room, lambda: first.execute(slow), lambda: other.execute("SELECT * FROM missing")
+    )
+    own = (
+        one.error is not None and "UNIQUE" in one.error.message
+        and two.error is not None and "no such table" in two.error.message
+    )  # fmt: skip
+    wrong = one.error if one.error and "UNIQUE" not in one.error.message else two.error
+    return outcome(not own, wrong, "each thread got its own error" if own else "")
+
+
+def _systemerror(build: Build) -> str:
+    return OFTEN if build.python >= (3, 11) and build.gil else NEVER
+
+
+@failure("b-system-error", "A failed commit without an exception",
+         "SystemError: ... returned NULL without setting an exception.", OWN,
+         happens=_systemerror, where=CHILD)
+def system_error(room: Room, fixed: bool) -> Outcome:
+    """commit() fails, but another thread's success has replaced the error code."""
+    script = """
+        CREATE TABLE p (id INTEGER PRIMARY KEY);
+        CREATE TABLE c (p INTEGER REFERENCES p(id) DEFERRABLE INITIALLY DEFERRED);
+        CREATE TEMP TABLE sink (n);"""
+    first = room.shared(script)
+    other = second(room, first, fixed)
+    first.execute("PRAGMA foreign_keys = ON")
+    first.execute("INSERT INTO c VALUES (7)")
+    works = frozen_while(room, lambda: first.execute(BUSY), first.commit, *successes(other, 12))
+    error = works[1].error
+    first.rollback()
+    return outcome(bool(error and error.kind == "SystemError"), error)
+
+
+def successes(connection: sqlite3.Connection, count: int) -> List[Callable[[], Any]]:
+    """Calls that go into SQLite once, succeed, and so set the connection's error code to OK."""
+    cursors = [
+        connection.execute("SELECT %d UNION ALL SELECT 0" % number) for number in range(count)
+    ]
+    return [cursor.close for cursor in cursors]
+
+
+# -- what full speed brings: at least once in a few seconds --------------------------------
+
+SECONDS = 6.0
+
+
+class Hammer:
+    """Threads that use one connection at full speed until a wanted symptom is seen."""
+
+    def __init__(self, room: Room, fixed: bool, wanted: str, writes: bool, one_cursor: bool) -> None:
+        self.room, self.fixed, self.wanted = room, fixed, wanted
+        self.writes, self.one_cursor = writes, one_cursor
+        self.found = None  # type: Optional[Seen]
+        self.detail = ""
+        self.stop = threading.Event()
+        self.shared = room.shared(TABLE + "PRAGMA synchronous = OFF;", timeout=20.0)
+        self.cursor = self.shared.cursor()
+
+    def run(self, threads: int = 6) -> Outcome:
+        """Start the threads, wait for the symptom or for the time limit."""
+        works = [self.room.start(lambda n=number: self.worker(n)) for number in range(threads)]
+        self.stop.wait(SECONDS)
+        self.stop.set()
+        for work in works:
+            work.join()
+        return outcome(bool(self.found or self.detail), self.found, self.detail)
+
+    def worker(self, number: int) -> None:
+        """What one thread does: reads, or reads and writes, rows of its own."""
+        connection = sqlite3.connect(self.room.path, timeout=20) if self.fixed else self.shared
+        turn = 0
+        while not self.stop.is_set():
+            turn += 1
+            try:
+                self.unit(connection, 1 + (number + 6 * turn) % 48)
+            except Exception as error:
+                self.note(Seen(error, self.room.folder))
+        if self.fixed:
+            connection.close()
+
+    def unit(self, connection: sqlite3.Connection, key: int) -> None:
+        """One SELECT, with an UPDATE and a commit if writes are wanted."""
+        use = self.cursor if self.one_cursor and not self.fixed else connection.cursor()
+        row = use.execute("SELECT v FROM t WHERE id = ?", (key,)).fetchall()[0]
+        if row[0] is None:
+            self.note_detail("NULL in a NOT NULL column")
+        elif not row[0].rstrip("X") == "v%d" % key:
+            self.note_detail("another row's value")
+        if self.writes:
+            use.execute("UPDATE t SET v = ? WHERE id = ?", ("v%d" % key, key))
+            connection.commit()
+
+    def note(self, error: Seen) -> None:
+        """Keep the error, and stop everyone, if it is the wanted one."""
+        if self.wanted in "{}: {}".format(error.kind, error.message) and not self.found:
+            self.found = error
+            self.stop.set()
+
+    def note_detail(self, detail: str) -> None:
+        """The same for what is silent."""
+        if self.wanted == detail:
+            self.detail = detail
+            self.stop.set()
+
+
+def _often(since_python: Any = (3, 6), until: Any = (9,)) -> Callable[[Build], str]:
+    return lambda build: OFTEN if since_python <= build.python < until else NEVER
+
+
+def _register_hammer(
+    name: str, wanted: str, happens: Callable[[Build], str], writes: bool, one_cursor: bool = False
+) -> None:
+    @failure(name, "Shared connection at full speed: " + wanted, wanted + " within six seconds.",
+             OWN, happens=happens, where=CHILD, seconds=40.0)
+    def hammer(room: Room, fixed: bool) -> Outcome:
+        return Hammer(room, fixed, wanted, writes, one_cursor).run()
+
+
+HAMMERED = {
+    "b-load-begin": ("cannot start a transaction within a transaction", _often(), True),
+    "b-load-commit": ("cannot commit - no transaction is active", _often(), True),
+    "b-load-misuse": ("bad parameter or other API misuse", _often((3, 12)), False),
+    "b-load-index-error": ("IndexError", _often((3, 12)), False),
+    "b-load-another-row": ("another row available", _often(), True),
+    "b-load-no-more-rows": ("no more rows available", _often(), True),
+    "b-load-not-an-error": ("not an error", _often(), True),
+    "b-load-system-error": ("SystemError", _often((3, 11)), True),
+    "b-load-null": ("NULL in a NOT NULL column", _often((3, 12)), False),
+    "b-load-wrong-row": ("another row's value", _often((3, 12)), False),
+}  # type: Dict[str, Any]
+for _name, _entry in HAMMERED.items():
+    _register_hammer(_name, *_entry)
+_register_hammer(
+    "b-load-binding", "Error binding parameter", _often((3, 6), (3, 11)), True, one_cursor=True
+)
