@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import threading
@@ -32,9 +33,11 @@ PATIENCE = 20.0
 SHORT = 0.2
 LONG = 5.0
 
-#: Pure C inside SQLite, without the GIL: about a second.
-ENDLESS = "WITH RECURSIVE k(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM k WHERE x < %d) "
-SLOW = 6000000
+#: Pure C inside SQLite, without the GIL, for seconds.
+SLOW = (
+    "WITH RECURSIVE k(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM k WHERE x < 4000000)"
+    " SELECT count(*) FROM k"
+)
 
 
 class Failure:
@@ -314,17 +317,117 @@ def pause_on(connection: sqlite3.Connection, word: str) -> Gate:
     return gate
 
 
-def freeze(seconds: float) -> None:
-    """Hold the GIL: no Python code of other threads runs, the C code of SQLite does."""
+def settle() -> None:
+    """Let threads come to a lock inside SQLite: wait until none of them computes any more."""
+    _until_quiet(time.sleep, 4)
+
+
+def freeze() -> None:
+    """Hold the GIL until no C code of another thread computes any more."""
+    _until_quiet(_sleep_with_gil, 8)
+
+
+def _until_quiet(sleep: Callable[[float], Any], times: int) -> None:
+    """Sleep in steps until the process has used no time for some of them in a row."""
+    began, quiet, last = time.time(), 0, time.process_time()
+    while quiet < times and time.time() - began < PATIENCE / 2:
+        sleep(0.05)
+        now = time.process_time()
+        quiet = quiet + 1 if now - last < 0.004 else 0
+        last = now
+
+
+def _sleep_with_gil(seconds: float) -> None:
     if os.name == "nt":
         ctypes.PyDLL("kernel32").Sleep(int(seconds * 1000))
     else:
         ctypes.PyDLL(None).usleep(int(seconds * 1000000))
 
 
-def settle() -> None:
-    """Let threads reach a lock inside SQLite: no event can tell of that from outside."""
-    time.sleep(0.2)
+_HOLD = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], timeout=20, isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+os.write(1, b"x")
+os.read(0, 1)
+connection.execute("ROLLBACK")
+os.write(1, b"x")
+os.read(0, 1)
+"""
+
+
+class Holder:
+    """Another process that holds the write lock on a file until it is told to let go.
+
+    A thread that wants the lock waits in C, without the GIL, and holds its connection's
+    mutex meanwhile. `release` tells the process without giving up the GIL, so that no
+    Python code of this process runs before the lock is free.
+    """
+
+    def __init__(self, path: str) -> None:
+        command = [sys.executable, "-B", "-S", "-c", _HOLD, path]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        os.read(self._out(), 1)
+
+    def _out(self) -> int:
+        assert self.process.stdout is not None
+        return self.process.stdout.fileno()
+
+    def _in(self) -> int:
+        assert self.process.stdin is not None
+        return self.process.stdin.fileno()
+
+    def release(self) -> None:
+        """Let go of the lock, and wait until it is free, with the GIL held."""
+        buffer = ctypes.create_string_buffer(1)
+        if os.name == "nt":
+            library = ctypes.PyDLL("ucrtbase")
+            library._write(self._in(), b"x", 1)
+            library._read(self._out(), buffer, 1)
+        else:
+            library = ctypes.PyDLL(None)
+            library.write(self._in(), b"x", 1)
+            library.read(self._out(), buffer, 1)
+
+    def end(self) -> None:
+        """End the process."""
+        self.process.communicate()
+
+
+def frozen_while(
+    room: Room,
+    held: str,
+    holder: Callable[[], Any],
+    *queued: Callable[[], Any],
+    then: Optional[Callable[[], Any]] = None
+) -> List[Work]:
+    """Let `holder` wait inside SQLite, `queued` wait for its mutex, and Python stand still.
+
+    All of them leave SQLite before any Python code runs again, so that each looks at what
+    the last one left in the connection.
+
+    Args:
+        room: where the threads run.
+        held: path of the file whose write lock `holder` waits for.
+        holder: makes one call into SQLite, which writes to that file.
+        *queued: each makes a call on the same connection.
+        then: called when Python runs again and nobody computes any more.
+    """
+    process = Holder(held)
+    works = [room.start(holder)]
+    settle()
+    for function in queued:
+        works.append(room.start(function))
+    settle()
+    process.release()
+    freeze()
+    if then:
+        settle()
+        then()
+    for work in works:
+        work.join()
+    process.end()
+    return works
 
 
 def integer(connection: sqlite3.Connection, sql: str) -> int:

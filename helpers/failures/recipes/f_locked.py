@@ -6,7 +6,8 @@ import time
 from typing import Any, List
 
 from .common import (
-    CHILD, LONG, OFTEN, SHORT, Build, Outcome, Room, Work, failure, integer, outcome, waited,
+    CHILD, LONG, OFTEN, SHORT, Build, Outcome, Room, Work, failure, integer, outcome, since,
+    waited,
 )  # fmt: skip
 
 TABLE = """
@@ -198,7 +199,8 @@ def _insert_in_with(connection: sqlite3.Connection) -> None:
 
 @failure("f-with-loses-work", "'with connection:' throws the work away when COMMIT is blocked",
          "OperationalError: database is locked, and the transaction is gone.",
-         "Read all rows, or close the cursor; commit yourself where a retry is wanted.")
+         "Read all rows, or close the cursor; commit yourself where a retry is wanted.",
+         happens=since(3, 10))
 def with_loses_work(room: Room, fixed: bool) -> Outcome:
     """COMMIT could be tried again, but leaving the block has rolled back."""
     work, other = _half_read(room, fixed, _insert_in_with)
