@@ -19,6 +19,7 @@ class OneLock(SharedConnection):
         self.lock = threading.Lock()
 
     def write(self, unit_of_work, /):
+        """Run it alone, and commit it, or roll it back when it raises."""
         with self.lock, self.connection:
             return unit_of_work(self.connection)
 

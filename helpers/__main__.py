@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 #: Command -> (module, one-line help).
 COMMANDS = {
+    "scenarios": ("helpers.scenarios", "explore every scenario and compare with what was derived"),
     "doctor": ("helpers.doctor", "check this installation and say what mends it"),
     "survey": ("helpers.failures.survey", "run every failure on each Python and write the table"),
     "refresh": ("helpers.refresh", "run notebooks again and store their outputs"),

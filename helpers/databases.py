@@ -208,6 +208,31 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
+def template(sample: str, journal_mode: str = "delete") -> bytes:
+    """The bytes of a closed sample database, to be written to a file of your own.
+
+    Raises:
+        ValueError: for an unknown sample or journal mode.
+    """
+    return _template(sample, check_journal_mode(journal_mode))
+
+
+@functools.cache
+def template_of(script: str, journal_mode: str = "delete") -> bytes:
+    """The bytes of a closed database that the SQL `script` made; see `template`.
+
+    Raises:
+        ValueError: for an unknown journal mode.
+        sqlite3.Error: what the script raises.
+    """
+    mode = "wal" if check_journal_mode(journal_mode) == "wal" else "delete"
+    with Database() as database:
+        with closing(database.connect(isolation_level=None)) as connection:
+            connection.execute(f"PRAGMA journal_mode={mode}")
+            connection.executescript(script)
+        return database.path.read_bytes()
+
+
 @functools.cache
 def _template(sample: str, journal_mode: str) -> bytes:
     """The bytes of a closed sample database; read before anything else has it open."""

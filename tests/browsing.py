@@ -34,11 +34,14 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
 ]  # fmt: skip
-#: Taller than a screen: JupyterLab leaves cells outside the view blank.
 VIEWPORT = {"width": 1200, "height": 1700}
 TALLEST = 14000
 
-NEWS = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+#: Settings: no news, no questions, and every cell drawn, also those outside the view.
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"windowingMode": "none"},
+}
 
 IS_SHOWN = """name => {
     const panel = window.jupyterapp?.shell.currentWidget;
@@ -48,11 +51,20 @@ IS_SHOWN = """name => {
 
 RUN_ALL = """() => {
     const app = window.jupyterapp;
-    const panel = app.shell.currentWidget;
-    window.finished = false;
-    panel.sessionContext.ready
-        .then(() => app.commands.execute('notebook:run-all-cells'))
-        .then(() => { window.finished = true; });
+    app.shell.currentWidget.sessionContext.ready
+        .then(() => app.commands.execute('notebook:run-all-cells'));
+}"""
+
+# The command's own promise is no help: it is settled at the first error, announced or not.
+IS_FINISHED = """() => {
+    const panel = window.jupyterapp.shell.currentWidget;
+    const code = panel.content.widgets.map(cell => cell.model)
+        .filter(model => model.type === 'code' && model.sharedModel.getSource().trim());
+    const stopped = code.some(model =>
+        !(model.getMetadata('tags') || []).includes('raises-exception')
+        && model.sharedModel.getOutputs().some(output => output.output_type === 'error'));
+    return panel.sessionContext.session?.kernel?.status === 'idle'
+        && (stopped || code.every(model => model.executionCount !== null));
 }"""
 
 CELLS = """() => window.jupyterapp.shell.currentWidget.content.widgets
@@ -149,11 +161,12 @@ def stop(process: psutil.Process, patience: float = 10) -> None:
 
 
 def _environment(state: Path, token: str) -> dict[str, str]:
-    """The settings of nobody: no user's configuration, no news, no questions."""
+    """Nobody's configuration and data, and the settings above."""
     settings = state / "settings"
-    notification = settings / NEWS
-    notification.parent.mkdir(parents=True)
-    notification.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    for plugin, values in SETTINGS.items():
+        file = settings / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(values), encoding="utf-8")
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {
         **os.environ,
@@ -224,10 +237,10 @@ def run_all(browser: Browser, lab: Lab, name: str, screenshot: Path) -> Visit:
             page.goto(lab.notebook_url(name), timeout=SHOWN * 1000)
             page.wait_for_function(IS_SHOWN, arg=name, timeout=SHOWN * 1000)
             page.evaluate(RUN_ALL)
-            page.wait_for_function("window.finished", timeout=RUN * 1000)
+            page.wait_for_function(IS_FINISHED, timeout=RUN * 1000)
         except TimeoutError as error:
             page.screenshot(path=screenshot)
-            raise LabError(f"{name}: {error.message}") from error
+            raise LabError(f"{name} was not shown or did not end: {error.message}") from error
         visit.cells = page.evaluate(CELLS)
         visit.widgets = page.locator(".jupyter-widgets").count()
         _picture(page, screenshot)
@@ -243,6 +256,7 @@ def _note(url: str, visit: Visit) -> None:
 def _picture(page: Page, path: Path) -> None:
     height = min(TALLEST, int(page.evaluate(HEIGHT)) + 300)
     page.set_viewport_size({**VIEWPORT, "height": max(VIEWPORT["height"], height)})
+    page.evaluate("window.jupyterapp.shell.currentWidget.content.scrollToItem(0)")
     page.wait_for_function(
         "[...document.querySelectorAll('.jp-Notebook img')].every(image => image.complete)"
     )

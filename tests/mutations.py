@@ -5,8 +5,8 @@ of `helpers` after which the claim is false (a fix taken away, a flaw repaired).
 is copied to a temporary folder, the change is made there, and nbval runs the notebook of
 the copy: it must be red at the claim, and green without the change.
 
-A cell before the claim may go red too only if it is a claim itself: a change that breaks
-an import, say, would prove nothing.
+The first cell to go red must be a claim: a change that breaks an import, say, would prove
+nothing. Cells after it may go red in consequence, but a claim not for want of a name.
 """
 
 import os
@@ -31,20 +31,37 @@ TIMEOUT = 300
 
 @dataclass(frozen=True)
 class Mutation:
-    """A change to `helpers` that makes one claim of one notebook false.
+    """A change to `helpers` that makes claims of one notebook false.
 
     `old` must stand in `file` (relative to the course's folder) exactly once.
     """
 
     name: str
-    claim: str
+    claims: tuple[str, ...]
     notebook: str
     file: str
     old: str
     new: str
 
 
-MUTATIONS: list[Mutation] = []
+MUTATIONS = [
+    Mutation(
+        name="shared-made-safe",
+        claims=("five-threads-break", "acknowledged-work-is-lost"),
+        notebook="notebooks/01_one_connection_many_threads.ipynb",
+        file="helpers/strategies/shared.py",
+        old="""\
+        result = unit_of_work(self.connection)
+        self.connection.commit()
+        return result
+""",
+        new="""\
+        lock = self.__dict__.setdefault("lock", __import__("threading").Lock())
+        with lock, self.connection:
+            return unit_of_work(self.connection)
+""",
+    ),
+]
 
 
 class MutationError(Exception):
@@ -52,32 +69,36 @@ class MutationError(Exception):
 
 
 def problems(mutation: Mutation, root: Path = ROOT) -> list[str]:
-    """What is wrong with the notebook's proof of its claim; empty when it is sound.
+    """What is wrong with the notebook's proof of its claims; empty when it is sound.
 
     Raises:
         MutationError: if the mutation no longer fits the course.
     """
-    claims = claimed(root / mutation.notebook)
-    if mutation.claim not in claims.values():
-        return [f"{mutation.notebook} has no cell tagged claim:{mutation.claim}"]
+    cells = claimed(root / mutation.notebook)
+    unknown = [claim for claim in mutation.claims if claim not in cells]
+    if unknown:
+        return [f"{mutation.notebook} has no cell tagged claim:{claim}" for claim in unknown]
     found = [f"red without the change: Cell {cell}" for cell in failures(mutation.notebook, root)]
     with TemporaryDirectory(prefix="mutation-", ignore_cleanup_errors=True) as folder:
         copy_course(root, Path(folder), mutation.notebook)
         change(mutation, Path(folder))
         red = failed_cells(Path(folder), mutation.notebook)
-    claim = next(cell for cell, name in claims.items() if name == mutation.claim)
-    if claim not in red:
-        found.append(f"the claim stays green with the change {mutation.name}")
-    early = [cell for cell in red if cell < claim and cell not in claims]
-    return found + [f"red before the claim: Cell {cell}" for cell in early]
+    if red and min(red) not in cells.values():
+        found.append(f"red before any claim: Cell {min(red)}")
+    for claim in mutation.claims:
+        if cells[claim] not in red:
+            found.append(f"claim:{claim} stays green with the change {mutation.name}")
+        elif "NameError" in red[cells[claim]]:
+            found.append(f"claim:{claim} is red only because a cell before it failed")
+    return found
 
 
-def claimed(path: Path) -> dict[int, str]:
-    """Claims by the number that nbval gives their cell: code cells, from 0."""
+def claimed(path: Path) -> dict[str, int]:
+    """Claims and the number that nbval gives their cell: code cells, from 0."""
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     return {
-        number: tag.removeprefix("claim:")
+        tag.removeprefix("claim:"): number
         for number, cell in enumerate(code)
         for tag in cell.metadata.get("tags", [])
         if tag.startswith("claim:")
@@ -85,7 +106,7 @@ def claimed(path: Path) -> dict[int, str]:
 
 
 @cache
-def failures(notebook: str, root: Path) -> list[int]:
+def failures(notebook: str, root: Path) -> dict[int, str]:
     """The cells that fail in an unchanged copy; run once for all mutations of a notebook."""
     with TemporaryDirectory(prefix="mutation-", ignore_cleanup_errors=True) as folder:
         copy_course(root, Path(folder), notebook)
@@ -119,8 +140,8 @@ def change(mutation: Mutation, folder: Path) -> None:
     path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
 
 
-def failed_cells(folder: Path, notebook: str) -> list[int]:
-    """Run nbval strict on a notebook of the copy; the numbers of the cells that fail.
+def failed_cells(folder: Path, notebook: str) -> dict[int, str]:
+    """Run nbval strict on a notebook of the copy: the cells that fail, and what they report.
 
     Raises:
         MutationError: if no cell was run, or pytest did not come to an end.
@@ -138,8 +159,11 @@ def failed_cells(folder: Path, notebook: str) -> list[int]:
     )  # fmt: skip
     if not report.exists():
         raise MutationError(f"pytest ended with {run.returncode}:\n{run.stdout}{run.stderr}")
-    cells = ElementTree.parse(report).iter("testcase")
-    passed = {case.get("name", ""): len(case) == 0 for case in cells}
-    if not passed or not all(name.startswith("Cell ") for name in passed):
+    cases = {case.get("name", ""): case for case in ElementTree.parse(report).iter("testcase")}
+    if not cases or not all(name.startswith("Cell ") for name in cases):
         raise MutationError(f"{notebook} was not run:\n{run.stdout}{run.stderr}")
-    return [int(name.removeprefix("Cell ")) for name, green in passed.items() if not green]
+    return {
+        int(name.removeprefix("Cell ")): "".join(case.itertext())
+        for name, case in cases.items()
+        if len(case)
+    }

@@ -291,6 +291,16 @@ def described(notebook, path) -> Iterator[str]:
                 yield f"cell {number} shows an image without alternative text"
 
 
+def metadata(notebook, path) -> Iterator[str]:
+    """As `python -m helpers refresh` writes it: without a kernel, JupyterLab stops and asks."""
+    if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
+        yield "the notebook's kernel is not python3: run 'python -m helpers refresh' on it"
+    if "version" in notebook.metadata.get("language_info", {}):
+        yield "the notebook names a Python version: run 'python -m helpers refresh' on it"
+    if "widgets" in notebook.metadata:
+        yield "widget state is stored, which differs from run to run"
+
+
 def portable(notebook, path) -> Iterator[str]:
     """Nothing stored tells of one machine or of one run."""
     for number, cell in cells(notebook, "code"):
@@ -310,5 +320,5 @@ def _output_text(output) -> str:
 
 RULES = [
     opening, executed, short, introduced, plain_python, vocabulary, errors, ignored,
-    quiet_threads, linked, neighbours, described, portable,
+    quiet_threads, linked, neighbours, described, metadata, portable,
 ]  # fmt: skip

@@ -60,6 +60,7 @@ SMALL = {
     "good.ipynb": [
         ("import ipywidgets\nipywidgets.IntSlider()", []),
         ("1 / 0", ["raises-exception"]),
+        ("import time\ntime.sleep(1)", []),
         ("print('after the error')", []),
     ],
     "failing.ipynb": [("1 / 0", []), ("print('never')", [])],
@@ -103,6 +104,7 @@ def test_run_all_passes_an_error_that_a_tag_announces(small):
     assert [cell["errors"] for cell in visit.cells] == [
         [],
         ["ZeroDivisionError: division by zero"],
+        [],
         [],
     ]
     assert visit.strangers == set()

@@ -25,7 +25,7 @@ def test_names_are_unique():
 
 SOUND = Mutation(
     name="halved",
-    claim="doubling",
+    claims=("doubling",),
     notebook="notebooks/00_tiny.ipynb",
     file="helpers/tiny.py",
     old="2 * number",
@@ -36,6 +36,8 @@ CELLS = [
     ("tiny.double(4)", "8", ["claim:doubling"]),
     ("tiny.double(2) > 2 and tiny.NAME", "'doubling'", ["claim:growing"]),
     ("tiny.NAME", "'doubling'", []),
+    ("assert tiny.double(4) == 8\neight = 8", None, ["claim:eight"]),
+    ("eight", "8", ["claim:consequence"]),
 ]
 
 
@@ -70,16 +72,24 @@ def test_a_sound_mutation_is_noticed_at_its_claim_and_leaves_the_course_alone(co
 
 def test_a_change_that_breaks_no_claim_is_reported(course):
     harmless = replace(SOUND, name="turned", new="number * 2")
-    assert mutations.problems(harmless, course) == ["the claim stays green with the change turned"]
+    assert mutations.problems(harmless, course) == [
+        "claim:doubling stays green with the change turned"
+    ]
 
 
-def test_a_change_that_breaks_an_earlier_claim_too_is_fine(course):
-    assert mutations.problems(replace(SOUND, claim="growing"), course) == []
+def test_several_claims_at_once_and_a_mere_consequence(course):
+    several = replace(SOUND, claims=("growing", "eight", "consequence"))
+    assert mutations.problems(several, course) == [
+        "claim:consequence is red only because a cell before it failed"
+    ]
 
 
 def test_a_change_that_breaks_the_import_proves_nothing(course):
     broken = replace(SOUND, new="2 number")
-    assert mutations.problems(broken, course) == ["red before the claim: Cell 0"]
+    assert mutations.problems(broken, course) == [
+        "red before any claim: Cell 0",
+        "claim:doubling is red only because a cell before it failed",
+    ]
 
 
 @pytest.mark.parametrize(("old", "times"), [("3 * number", 0), ("doub", 2)])
@@ -89,7 +99,7 @@ def test_the_old_text_must_stand_once(course, old, times):
 
 
 def test_an_unknown_claim_is_reported(course):
-    found = mutations.problems(replace(SOUND, claim="halving"), course)
+    found = mutations.problems(replace(SOUND, claims=("halving",)), course)
     assert found == ["notebooks/00_tiny.ipynb has no cell tagged claim:halving"]
 
 

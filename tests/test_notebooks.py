@@ -18,6 +18,8 @@ What a notebook looks like (the rules are in `notebook_rules.py`):
   and after where they exist.
 - No function run by a thread prints. No stored output has a machine's path, a thread id,
   an address or an automatic thread name in it.
+- The metadata is what `python -m helpers refresh` writes: kernel `python3`, no Python
+  version, no widget state.
 """
 
 from pathlib import Path
@@ -35,6 +37,9 @@ NOTEBOOKS = [
 ]
 TITLE = '# Title\n\n**Refutes:** "the flag makes it safe"\n\n**Time:** 25 minutes'
 PNG = "iVBORw0KGgo="
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+#: Not the course's own folder, whose notebooks would be neighbours.
+NOWHERE = Path("nowhere")
 
 
 def names(path):
@@ -81,9 +86,9 @@ def image(text):
     return new_output("display_data", {"image/png": PNG, "text/plain": text})
 
 
-def problems(*cells, name="01_one.ipynb", title=TITLE, folder=Path("elsewhere")):
+def problems(*cells, name="01_one.ipynb", title=TITLE, folder=NOWHERE):
     """What all rules say of a notebook that begins with a title cell and these cells."""
-    notebook = new_notebook(cells=[new_markdown_cell(title), *cells])
+    notebook = new_notebook(cells=[new_markdown_cell(title), *cells], metadata=KERNEL)
     return [problem for rule in rules.RULES for problem in rule(notebook, folder / name)]
 
 
@@ -107,7 +112,7 @@ def test_only_notebook_00_may_refute_nothing():
 
 
 def test_solutions_need_a_title_only():
-    folder = Path("notebooks") / "solutions"
+    folder = NOWHERE / "solutions"
     assert problems(*GOOD, title="# Solutions", folder=folder) == []
     assert "not a Markdown cell with a title" in problems(*GOOD, title="S", folder=folder)[0]
 
@@ -207,6 +212,19 @@ BAD = {
 @pytest.mark.parametrize("problem", BAD)
 def test_bad_notebook_is_caught(problem):
     (found,) = problems(*BAD[problem])
+    assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("stored", "problem"),
+    [
+        ({}, "kernel is not python3"),
+        ({**KERNEL, "language_info": {"name": "python", "version": "3.11.7"}}, "Python version"),
+        ({**KERNEL, "widgets": {}}, "widget state is stored"),
+    ],
+)
+def test_bad_metadata_is_caught(stored, problem):
+    (found,) = rules.metadata(new_notebook(metadata=stored), NOWHERE)
     assert problem in found
 
 

@@ -1,0 +1,489 @@
+"""`sqlite3` connections whose every call is a step.
+
+While a program is explored, `sqlite3.connect` gives its threads a `SteppingConnection`: a
+real connection, except that each call parks its thread first (`Scheduler.point`). A
+step is the call and the Python code up to the next one.
+
+A SELECT and the first fetch from it are one step, for SQLite reads the first row in
+``execute``; later fetches are steps. ``close`` and ``commit`` without an open transaction
+are steps only where other threads may use the connection (``check_same_thread=False``).
+There, the implicit BEGIN is two steps of its own, "is a transaction open?" and "BEGIN",
+because `sqlite3` looks first and begins later, and another thread may come in between.
+
+The transaction control of `sqlite3` (``isolation_level``, ``autocommit``) is done here, in
+Python, over a connection that leaves it alone, so that its steps can be told apart.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sqlite3
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Literal
+
+from helpers.explorer.scheduler import Actor, Scheduler
+from helpers.explorer.waiting import LOCKS, TRANSACTION, Waiting
+from helpers.history import CallError, Text
+
+_COMMENTS = re.compile(r"(\s+|--[^\n]*(\n|$)|/\*.*?\*/|;)*", re.DOTALL)
+_BUSY_TIMEOUT = re.compile(r"pragma\s+busy_timeout\s*[=(]\s*(\d+)", re.IGNORECASE)
+_CHANGES = {"insert", "update", "delete", "replace"}
+_LEGACY = -1  # sqlite3.LEGACY_TRANSACTION_CONTROL, which Python 3.11 does not have
+
+
+@functools.lru_cache(maxsize=1024)
+def kind_of(sql: str) -> str:
+    """The kind of a statement, as far as transactions are concerned.
+
+    ``read``; ``insert`` (INSERT, UPDATE, DELETE, REPLACE, before which `sqlite3` begins a
+    transaction by itself); ``change`` (other writes, DDL); ``begin``, ``begin immediate``,
+    ``begin exclusive``; ``commit``; ``end`` (ROLLBACK); ``other`` (PRAGMA, SAVEPOINT, …).
+    """
+    comment = _COMMENTS.match(sql)
+    words = sql[comment.end() if comment else 0 :].lower().replace(";", " ").split()
+    first = words[0] if words else ""
+    if first in _CHANGES:
+        return "other" if "returning" in words else "insert"
+    if first == "with":
+        return "change" if _CHANGES & set(words) else "read"
+    if first in ("select", "values"):
+        return "read" if first == "select" and "from" in words else "other"
+    if first == "begin":
+        level = words[1] if len(words) > 1 else ""
+        return f"begin {level}" if level in ("immediate", "exclusive") else "begin"
+    if first in ("commit", "end"):
+        return "commit"
+    if first == "rollback":
+        return "other" if "to" in words else "end"
+    return "change" if first in ("create", "drop", "alter") else "other"
+
+
+def _begins_implicitly(sql: str) -> bool:
+    comment = _COMMENTS.match(sql)
+    words = sql[comment.end() if comment else 0 :].split(None, 1)
+    return bool(words) and words[0].lower() in _CHANGES
+
+
+def one_line(sql: str) -> str:
+    """SQL on one line, blanks squeezed, without a final semicolon."""
+    return " ".join(sql.split()).rstrip("; ")
+
+
+class SteppingConnection(sqlite3.Connection):
+    """A connection of a program that is being explored; takes what `sqlite3.connect` takes."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        waiting: Waiting,
+        database: Any,
+        timeout: float = 5.0,
+        detect_types: int = 0,
+        isolation_level: str | None = "",
+        check_same_thread: bool = True,
+        factory: Any = None,
+        cached_statements: int = 128,
+        uri: bool = False,
+        autocommit: int = _LEGACY,
+    ) -> None:
+        if factory is not None and factory is not sqlite3.Connection:
+            raise TypeError("a connection factory cannot be explored: leave factory= out")
+        if autocommit != _LEGACY and sys.version_info < (3, 12):
+            raise TypeError("'autocommit' is an invalid keyword argument for Connection()")
+        super().__init__(
+            database,
+            timeout=0,
+            detect_types=detect_types,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=cached_statements,
+            uri=uri,
+        )
+        self._scheduler = scheduler
+        self._waiting = waiting
+        self.decides_by_rule = waiting.name == "rule"
+        self._level = isolation_level
+        self._regime = autocommit
+        self.shared = not check_same_thread
+        self.patience = timeout
+        self.owner = scheduler.me()
+        self.occupant: Actor | None = None
+        self.phase = (0, 0)
+        self.handle = 0
+        self.rule_state = self.rule_lock = 0
+        self.is_wal = scheduler.is_wal
+        self.failure: BaseException | None = None
+        self.closed = False
+        self.snapshot = 0
+        self.number = scheduler.number("connection")
+        scheduler.connections.append(self)
+        if self.owner is not None and check_same_thread:
+            self.owner.connections.append(self)
+        waiting.adopt(self)
+        if autocommit == 0:
+            self.raw("BEGIN")
+
+    # -- what the scheduler and the waiting need ---------------------------------------
+
+    def raw(self, sql: str) -> None:
+        """Run a statement that is no step."""
+        sqlite3.Cursor(self).execute(sql).close()
+
+    @property
+    def open_transaction(self) -> bool:
+        """`in_transaction` without a look at who may ask."""
+        return bool(sqlite3.Connection.in_transaction.__get__(self))
+
+    def state(self) -> tuple[int, int]:
+        """Transaction state and lock level; as noted last while a thread waits inside."""
+        if self.closed:
+            return (0, 0)
+        if self.occupant is not None and self.occupant is not self._scheduler.running:
+            return self.phase
+        return (self._waiting.transaction(self), self._waiting.lock(self))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a transaction is open, as far as can be told while a thread waits inside."""
+        if self.occupant is not None and self.occupant is not self._scheduler.running:
+            return False
+        return self.open_transaction
+
+    def wait(self, phase: tuple[int, int]) -> bool:
+        """SQLite would wait in this connection: see `Scheduler.wait_for_file`."""
+        self.phase = phase
+        self._touch_file("w" if phase[1] >= 2 else "r", "w")
+        return self._scheduler.wait_for_file(self, phase)
+
+    def holders(self) -> list[tuple[Actor | None, str]]:
+        """Who holds locks on the file that this connection waits for, writers first."""
+        others = [
+            (other.state()[0], other.owner)
+            for other in self._scheduler.connections
+            if other is not self
+        ]
+        held = [(state, owner) for state, owner in others if state]
+        held.sort(key=lambda pair: -pair[0])
+        return [(owner, f"a {TRANSACTION[state]} transaction") for state, owner in held]
+
+    def leave(self) -> bool:
+        """Close at the end of a thread; True if a transaction was open."""
+        if self.closed:
+            return False
+        pending = self.open_transaction and self._regime == _LEGACY
+        self._close()
+        return pending
+
+    # -- one step ----------------------------------------------------------------------
+
+    def _enter(self, label: str, sql: str = "", parameters: object = None) -> Actor | None:
+        """Park before a call; the actor that makes it, None outside of a program."""
+        scheduler = self._scheduler
+        actor = scheduler.me()
+        if actor is None:
+            return None
+        if not self.shared:
+            if actor is not self.owner:
+                self._wrong_thread(actor)
+            scheduler.point(label, sql, self.number, parameters)
+        else:
+            scheduler.point(
+                label,
+                sql,
+                self.number,
+                parameters,
+                ready=self._is_free,
+                holders=self._users,
+                wants=f"connection {self.number}",
+            )
+            self.owner = actor
+            scheduler.touch(f"connection {self.number}", "w")
+        return actor
+
+    def _is_free(self) -> bool:
+        return self.occupant is None
+
+    def _users(self) -> list[tuple[Actor | None, str]]:
+        return [(self.occupant, f"connection {self.number}")]
+
+    def _wrong_thread(self, actor: Actor) -> None:
+        if self.owner is not None:
+            raise sqlite3.ProgrammingError(
+                "SQLite objects created in a thread can only be used in that same thread. The "
+                f"object was created in thread {self.owner.name} and this is thread {actor.name}."
+            )
+
+    def _call(self, actor: Actor | None, call: Callable[[], Any], kind: str) -> Any:
+        """Make one call of SQLite inside the step that was just entered."""
+        if actor is None:
+            return call()
+        scheduler = self._scheduler
+        before = self.state()[0] if scheduler.track else 0
+        self.occupant = actor
+        try:
+            return self._waiting.perform(self, call, kind)
+        except sqlite3.Error as error:
+            if not actor.cancelled:
+                actor.step.error = CallError.of(error)
+                if actor.step.outcome != "timeout":
+                    actor.step.outcome = "error"
+            raise
+        finally:
+            self.occupant = None
+            scheduler.arrived(actor)
+            if self.failure is not None:
+                failure, self.failure = self.failure, None
+                raise failure
+            if scheduler.track:
+                self._note_footprint(before, actor, kind)
+
+    def _note_footprint(self, before: int, actor: Actor, kind: str) -> None:
+        """What the call read or changed that other threads may notice.
+
+        ``file`` stands for the committed rows and the readers' locks, ``write lock`` for
+        RESERVED. Inside a transaction that has its lock already, nobody else can notice.
+        """
+        after, lock = self.state()
+        written = before == 2 if kind == "commit" else kind in ("insert", "change") and not before
+        if written and not after and actor.step.error is None:
+            self._scheduler.commits += 1
+        if actor.step.error is not None and actor.step.error.sqlite_errorname.startswith(
+            "SQLITE_BUSY"
+        ):
+            self._touch_file("r", "r")
+        if before == after:
+            if before == 0 and kind not in ("begin", "commit", "end"):
+                self._touch_file(*(("r", "") if kind == "read" else ("w", "w")))
+        elif 2 in (before, after):
+            self._touch_file("w" if before == 2 or lock == 4 else "r", "w")
+        else:
+            self._touch_file("r", "")
+        if before == 0 and after:
+            self.snapshot = self._scheduler.commits
+
+    def _touch_file(self, file: str, write_lock: str) -> None:
+        self._scheduler.touch("file", file)
+        if write_lock:
+            self._scheduler.touch("write lock", write_lock)
+
+    def statement(
+        self,
+        cursor: sqlite3.Cursor,
+        sql: str,
+        parameters: Any,
+        call: Any,
+        parts: Iterable[Any] = (),
+    ) -> Any:
+        """One statement of a cursor: its steps, its implicit BEGIN, its calls."""
+        actor = self._enter(one_line(sql), sql, parameters)
+        kind = kind_of(sql)
+        legacy = self._level is not None and self._regime == _LEGACY
+        if legacy and _begins_implicitly(sql) and not self.open_transaction:
+            actor = self._begin(actor, one_line(sql), sql, parameters)
+        found = _BUSY_TIMEOUT.search(sql) if kind == "other" else None
+        if found:
+            self.patience = int(found.group(1)) / 1000
+        for part in parts or [parameters]:
+            self._call(actor, functools.partial(call, cursor, sql, part), kind)
+        if found:  # the PRAGMA has replaced the handler
+            self._waiting.adopt(self)
+        return actor
+
+    def _begin(self, actor: Actor | None, label: str, sql: str, parameters: Any) -> Actor | None:
+        """The BEGIN that `sqlite3` sends before a change."""
+        begin = f"BEGIN {self._level}".strip()
+        if actor is None or not self.shared:
+            self._call(actor, lambda: self.raw(begin), kind_of(begin))
+            return actor
+        actor.step.label = f"is a transaction open? no ({label})"
+        actor.step.sql = ""
+        actor = self._enter(f"{begin} (implicit)", begin)
+        self._call(actor, lambda: self.raw(begin), kind_of(begin))
+        return self._enter(label, sql, parameters)
+
+    def _end(self, operation: str, call: Callable[[], Any]) -> None:
+        """COMMIT or ROLLBACK through a method of the connection."""
+        if self._regime == 1 or (not self.shared and not self.open_transaction):
+            return
+        actor = self._enter(operation, operation)
+        if not self.open_transaction:
+            if actor is not None:
+                actor.step.result = Text("no transaction is open: nothing to do")
+            return
+        self._call(actor, call, "commit" if operation == "COMMIT" else "end")
+        if self._regime == 0:
+            self.raw("BEGIN")
+
+    # -- the interface of sqlite3.Connection -------------------------------------------
+
+    @property
+    def in_transaction(self) -> bool:
+        """As `sqlite3.Connection.in_transaction`; waits while another thread is inside."""
+        if self.occupant is not None and self._scheduler.me() is not self.occupant:
+            self._enter("in_transaction")
+        return self.open_transaction
+
+    @property
+    def isolation_level(self) -> Any:
+        """As `sqlite3.Connection.isolation_level`."""
+        return self._level
+
+    @isolation_level.setter
+    def isolation_level(self, level: Any) -> None:
+        if level is None:
+            self.commit()
+        self._level = level
+
+    @property
+    def autocommit(self) -> Any:
+        """As `sqlite3.Connection.autocommit`; it cannot be set here."""
+        return bool(self._regime) if self._regime in (0, 1) else self._regime
+
+    def cursor(self, factory: Any = None) -> Any:
+        """A cursor whose calls are steps."""
+        actor = self._scheduler.me()
+        if actor is not None and not self.shared and actor is not self.owner:
+            self._wrong_thread(actor)
+        return super().cursor(SteppingCursor if factory is None else factory)
+
+    def execute(self, sql: str, parameters: Any = (), /) -> Any:
+        """As `sqlite3.Connection.execute`."""
+        return self.cursor().execute(sql, parameters)
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> Any:
+        """As `sqlite3.Connection.executemany`."""
+        return self.cursor().executemany(sql, parameters)
+
+    def executescript(self, sql_script: str, /) -> Any:
+        """As `sqlite3.Connection.executescript`, a step for each statement."""
+        return self.cursor().executescript(sql_script)
+
+    def commit(self) -> None:
+        """As `sqlite3.Connection.commit`."""
+        self._end("COMMIT", lambda: sqlite3.Connection.commit(self))
+
+    def rollback(self) -> None:
+        """As `sqlite3.Connection.rollback`."""
+        self._end("ROLLBACK", lambda: sqlite3.Connection.rollback(self))
+
+    def close(self) -> None:
+        """As `sqlite3.Connection.close`: what is not committed is rolled back."""
+        actor = self._scheduler.me()
+        if self.closed or actor is None or actor.cancelled:
+            self._close()
+            return
+        if self.shared or self.open_transaction:
+            self._enter("close")
+        self._close()
+
+    def _close(self) -> None:
+        before = 0 if self.closed or not self._scheduler.track else self.state()[0]
+        self.closed = True
+        super().close()
+        if before:
+            self._touch_file("w" if before == 2 else "r", "w" if before == 2 else "")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Literal[False]:
+        if kind is not None:
+            self.rollback()
+            return False
+        try:
+            self.commit()
+        except sqlite3.Error:
+            self.rollback()
+            raise
+        return False
+
+
+class SteppingCursor(sqlite3.Cursor):
+    """A cursor whose calls are steps."""
+
+    connection: SteppingConnection
+    _step: object = None
+
+    def execute(self, sql: str, parameters: Any = (), /) -> SteppingCursor:
+        """As `sqlite3.Cursor.execute`."""
+        actor = self.connection.statement(self, sql, parameters, sqlite3.Cursor.execute)
+        self._step = actor and actor.step
+        return self
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> SteppingCursor:
+        """As `sqlite3.Cursor.executemany`."""
+        connection, rows, many = self.connection, list(parameters), sqlite3.Cursor.executemany
+        # In autocommit each row is a transaction; the rule has to see them one by one.
+        alone = connection.decides_by_rule and not connection.open_transaction
+        parts = [[row] for row in rows] if alone and connection.isolation_level is None else []
+        connection.statement(self, sql, rows, many, parts)
+        return self
+
+    def executescript(self, sql_script: str, /) -> SteppingCursor:
+        """As `sqlite3.Cursor.executescript`: commits first, then a step per statement."""
+        if self.connection.open_transaction:
+            self.connection.commit()
+        connection = self.connection
+        for statement in _statements(sql_script):
+            actor = connection._enter(one_line(statement), statement)
+            connection._call(actor, functools.partial(self._run, statement), kind_of(statement))
+        return self
+
+    def _run(self, statement: str) -> None:
+        """One statement of a script, its rows thrown away."""
+        sqlite3.Cursor.execute(self, statement)
+        sqlite3.Cursor.fetchall(self)
+
+    def _fetch(self, operation: str, fetch: Callable[[], Any]) -> Any:
+        """The first fetch belongs to the step of its SELECT; a later one is a step."""
+        connection = self.connection
+        actor = connection._scheduler.me()
+        if actor is None:
+            return fetch()
+        if self._step is not actor.step:
+            connection._enter(operation)
+        self._step = None
+        result = fetch()
+        actor.step.result = result
+        return result
+
+    def fetchone(self) -> Any:
+        """As `sqlite3.Cursor.fetchone`."""
+        return self._fetch("fetchone", super().fetchone)
+
+    def fetchmany(self, size: int | None = None) -> list[Any]:
+        """As `sqlite3.Cursor.fetchmany`."""
+        count = self.arraysize if size is None else size
+        fetch = super().fetchmany
+        rows: list[Any] = self._fetch("fetchmany", lambda: fetch(count))
+        return rows
+
+    def fetchall(self) -> list[Any]:
+        """As `sqlite3.Cursor.fetchall`."""
+        rows: list[Any] = self._fetch("fetchall", super().fetchall)
+        return rows
+
+    def __next__(self) -> Any:
+        return self._fetch("next row", super().__next__)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, one after the other."""
+    text = ""
+    for part in script.split(";"):
+        text += part + ";"
+        if sqlite3.complete_statement(text):
+            if one_line(text):
+                yield text
+            text = ""
+
+
+def lock_text(connection: SteppingConnection) -> tuple[str, str]:
+    """Transaction state and lock of a connection in words."""
+    state, lock = connection.state()
+    return TRANSACTION[state], LOCKS[lock]

@@ -1,0 +1,77 @@
+"""Spread one exploration over the workers of any `concurrent.futures.Executor`.
+
+The tree of schedules is cut into subtrees near its root, in the order of the search; each
+is a task. A task travels as bytes (cloudpickle), so that functions written in a notebook
+and lambdas can go to other processes and machines. Merged in order, the results are those
+of a serial search.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+
+import cloudpickle
+
+from helpers.explorer.program import Program
+from helpers.explorer.runner import Runner
+from helpers.explorer.search import Node, Tally, depth_first, split
+
+#: Subtrees per worker: enough that the last one to finish does not keep the rest waiting.
+PARTS_PER_WORKER = 16
+
+#: Seconds after which a task gives up, should its caller have stopped to listen.
+GIVE_UP = 3600.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every task needs to know."""
+
+    program: Program
+    waiting: str
+    step_limit: int
+    reduce: bool
+
+
+def spread(runner: Runner, tally: Tally, job: Job, executor: Executor) -> Iterator[Tally]:
+    """Cut the tree, hand out the parts, merge what comes back; yields after each part."""
+    workers = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
+    roots = split(runner, job.reduce, PARTS_PER_WORKER * workers)
+    batches = _batches(roots, PARTS_PER_WORKER * workers)
+    payload = cloudpickle.dumps(job)
+    futures: list[Future[bytes]] = [
+        executor.submit(explore_parts, payload, cloudpickle.dumps(batch)) for batch in batches
+    ]
+    try:
+        for number, future in enumerate(futures, start=1):
+            tally.merge(cloudpickle.loads(future.result()))
+            tally.covered = number / len(futures)
+            tally.complete = number == len(futures)
+            yield tally
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _batches(roots: list[list[Node]], parts: int) -> list[list[list[Node]]]:
+    """Neighbouring subtrees together, so that there are about `parts` tasks."""
+    size = max(1, len(roots) // parts)
+    return [roots[start : start + size] for start in range(0, len(roots), size)]
+
+
+def explore_parts(job_bytes: bytes, roots_bytes: bytes) -> bytes:
+    """Run every schedule below some roots: what a worker does. Takes and returns pickles."""
+    job: Job = cloudpickle.loads(job_bytes)
+    tally = Tally()
+    give_up = time.monotonic() + GIVE_UP
+    with Runner(job.program, job.waiting, job.step_limit, track=job.reduce) as runner:
+        for root in cloudpickle.loads(roots_bytes):
+            for _ in depth_first(runner, tally, job.reduce, root):
+                if time.monotonic() > give_up:
+                    raise TimeoutError("a part of the exploration took more than an hour")
+    result: bytes = cloudpickle.dumps(tally)
+    return result

@@ -1,0 +1,494 @@
+"""Python's own locks, queues, threads and sleeps as steps.
+
+For the duration of an exploration `stepping` replaces `threading.Lock`, `RLock`, the
+starting and joining of threads, the queues, `time.sleep` and `sqlite3.connect`. Only the
+program's threads notice; any other thread gets the real ones. `Condition`, `Event`,
+`Semaphore` and `Barrier` are Python on top of locks and need nothing extra.
+
+Locks, queues and thread-locals that the program made earlier (in a notebook: in an earlier
+cell) are found by `find_slots` from the thread functions, through global names, closures,
+attributes, lists and dicts. Each schedule gets fresh ones in their places, and the
+originals return at the end.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import queue
+import re
+import sqlite3
+import threading
+import time
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from helpers.explorer.connections import SteppingConnection
+from helpers.explorer.scheduler import Actor, Scheduler
+from helpers.explorer.waiting import Waiting
+
+_Lock = threading.Lock
+_RLock = threading.RLock
+_LOCK_TYPES = (type(_Lock()), type(_RLock()))
+_start, _join, _is_alive = threading.Thread.start, threading.Thread.join, threading.Thread.is_alive
+
+
+def _run() -> Scheduler:
+    run = Scheduler.here()
+    if run is None:
+        raise RuntimeError("a lock or queue of an explored program was used from outside of it")
+    return run
+
+
+class _Named:
+    """A shared Python object; numbered in the order of first use unless it has a name."""
+
+    kind = "lock"
+
+    def __init__(self, name: str = "") -> None:
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """How tables call it: the variable's name if it had one, else a number."""
+        if not self._name:
+            self._name = f"{self.kind} {_run().number(self.kind)}"
+        return self._name
+
+
+class StepLock(_Named):
+    """`threading.Lock`: acquiring is a step that can be taken while nobody holds it."""
+
+    def __init__(self, name: str = "", waiter: bool = False) -> None:
+        super().__init__(name)
+        self.owner: Actor | str | None = None
+        self._fresh = waiter  # a condition's private lock: its first acquire is no step
+
+    def _free(self) -> bool:
+        return self.owner is None
+
+    def _holders(self) -> list[tuple[Actor | None, str]]:
+        return [(self.owner, self.name)] if isinstance(self.owner, Actor) else []
+
+    def _take(self) -> None:
+        run = _run()
+        self.owner = run.me() or "the program"
+        run.touch(self.name, "w")
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """As `threading.Lock.acquire`; a timeout expires when nobody else can move."""
+        run = _run()
+        if self._fresh or run.me() is None:
+            self._fresh = False
+        elif not blocking:
+            run.point(f"try {self.name}")
+        elif not run.point(
+            f"acquire {self.name}",
+            ready=self._free,
+            timeout=timeout if timeout >= 0 else None,
+            holders=self._holders,
+            wants=self.name,
+        ):
+            return False
+        if not self._free():
+            return False
+        self._take()
+        return True
+
+    def release(self) -> None:
+        """As `threading.Lock.release`; no step of its own, it belongs to the one before."""
+        if self.owner is None:
+            raise RuntimeError("release unlocked lock")
+        self.owner = None
+        run = Scheduler.here()
+        if run is not None:
+            run.touch(self.name, "w")
+
+    def locked(self) -> bool:
+        """Whether somebody holds it."""
+        return self.owner is not None
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    # What `threading.Condition` asks of a lock.
+    def _is_owned(self) -> bool:
+        return self.owner is not None
+
+    def _release_save(self) -> Any:
+        self.release()
+
+    def _acquire_restore(self, _state: Any) -> None:
+        self.acquire()
+
+
+class StepRLock(StepLock):
+    """`threading.RLock`: the holder may acquire it again."""
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__(name)
+        self.count = 0
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """As `threading.RLock.acquire`; acquiring again is no step."""
+        me = _run().me() or "the program"
+        if self.owner is not me and not super().acquire(blocking, timeout):
+            return False
+        self.count += 1
+        return True
+
+    def release(self) -> None:
+        """As `threading.RLock.release`."""
+        run = Scheduler.here()
+        if run is not None and self.owner is not (run.me() or "the program"):
+            raise RuntimeError("cannot release un-acquired lock")
+        self.count -= 1
+        if self.count == 0:
+            super().release()
+
+    def _is_owned(self) -> bool:
+        return self.owner is (_run().me() or "the program")
+
+    def _release_save(self) -> Any:
+        count, self.count = self.count, 1
+        self.release()
+        return count
+
+    def _acquire_restore(self, state: Any) -> None:
+        self.acquire()
+        self.count = state
+
+
+class _StepQueue(_Named):
+    """What the three kinds of `queue.Queue` have in common: put, get and join are steps."""
+
+    kind = "queue"
+
+    def __init__(self, maxsize: int = 0, name: str = "") -> None:
+        _Named.__init__(self, name)
+        self.maxsize = maxsize
+        self.unfinished_tasks = 0
+        self._init(maxsize)  # type: ignore[attr-defined]
+
+    def qsize(self) -> int:
+        """As `queue.Queue.qsize`."""
+        return int(self._qsize())  # type: ignore[attr-defined]
+
+    def empty(self) -> bool:
+        """As `queue.Queue.empty`."""
+        return self.qsize() == 0
+
+    def full(self) -> bool:
+        """As `queue.Queue.full`."""
+        return 0 < self.maxsize <= self.qsize()
+
+    def _wait(
+        self, what: str, block: bool, timeout: float | None, ready: Callable[[], bool]
+    ) -> bool:
+        run = _run()
+        if run.me() is None or not block:
+            if run.me() is not None:
+                run.point(f"{what} {self.name}")
+            done = ready()
+        else:
+            done = run.point(f"{what} {self.name}", ready=ready, timeout=timeout, wants=self.name)
+        run.touch(self.name, "w")
+        return done
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """As `queue.Queue.put`."""
+        if not self._wait("put into", block, timeout, lambda: not self.full()):
+            raise queue.Full
+        self._put(item)  # type: ignore[attr-defined]
+        self.unfinished_tasks += 1
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """As `queue.Queue.get`."""
+        if not self._wait("get from", block, timeout, lambda: not self.empty()):
+            raise queue.Empty
+        return self._get()  # type: ignore[attr-defined]
+
+    def put_nowait(self, item: Any) -> None:
+        """As `queue.Queue.put_nowait`."""
+        self.put(item, block=False)
+
+    def get_nowait(self) -> Any:
+        """As `queue.Queue.get_nowait`."""
+        return self.get(block=False)
+
+    def task_done(self) -> None:
+        """As `queue.Queue.task_done`."""
+        if self.unfinished_tasks <= 0:
+            raise ValueError("task_done() called too many times")
+        self.unfinished_tasks -= 1
+        _run().touch(self.name, "w")
+
+    def join(self) -> None:
+        """As `queue.Queue.join`."""
+        self._wait("join", True, None, lambda: self.unfinished_tasks == 0)
+
+
+class StepQueue(_StepQueue, queue.Queue):  # type: ignore[type-arg]
+    """`queue.Queue`, and `queue.SimpleQueue`."""
+
+
+class StepLifoQueue(_StepQueue, queue.LifoQueue):  # type: ignore[type-arg]
+    """`queue.LifoQueue`."""
+
+
+class StepPriorityQueue(_StepQueue, queue.PriorityQueue):  # type: ignore[type-arg]
+    """`queue.PriorityQueue`."""
+
+
+_QUEUES: dict[type, type] = {
+    queue.Queue: StepQueue,
+    queue.SimpleQueue: StepQueue,
+    queue.LifoQueue: StepLifoQueue,
+    queue.PriorityQueue: StepPriorityQueue,
+}
+
+
+def _thread_start(thread: threading.Thread) -> None:
+    run = Scheduler.here()
+    if run is None:
+        _start(thread)
+        return
+    name = thread.name
+    if re.match(r"Thread-\d+", name):
+        name = f"thread {run.number('thread')}"
+    thread._explored = run.add(name, thread.run)  # type: ignore[attr-defined]
+    run.touch(name, "w")
+
+
+def _thread_join(thread: threading.Thread, timeout: float | None = None) -> None:
+    run, actor = Scheduler.here(), getattr(thread, "_explored", None)
+    if run is None or actor is None:
+        _join(thread, timeout)
+        return
+    run.point(
+        f"join {actor.name}",
+        ready=lambda: actor.done,
+        timeout=timeout,
+        holders=lambda: [(actor, "its end")],
+        wants=f"the end of {actor.name}",
+    )
+    run.touch("everything", "w")
+
+
+def _thread_is_alive(thread: threading.Thread) -> bool:
+    actor = getattr(thread, "_explored", None)
+    return _is_alive(thread) if actor is None else not actor.done
+
+
+def _either(real: Callable[..., Any], stepping: Callable[..., Any]) -> Callable[..., Any]:
+    """`stepping` for threads of the program that is explored, `real` for any other."""
+
+    @functools.wraps(real, updated=())
+    def choose(*args: Any, **options: Any) -> Any:
+        return (real if Scheduler.here() is None else stepping)(*args, **options)
+
+    return choose
+
+
+def _sleep(_seconds: float) -> None:
+    run = _run()
+    if run.me() is not None:
+        run.sleep()
+
+
+def _replacements(waiting: Waiting) -> list[tuple[Any, str, Any]]:
+    """What is replaced: (module or class, name, replacement)."""
+
+    def connect(database: Any, *args: Any, **options: Any) -> SteppingConnection:
+        return SteppingConnection(_run(), waiting, database, *args, **options)
+
+    def lock() -> StepLock:
+        return StepLock()
+
+    found: list[tuple[Any, str, Any]] = [
+        (threading, "Lock", _either(_Lock, lock)),
+        (threading, "RLock", _either(_RLock, lambda: StepRLock())),
+        (
+            threading,
+            "_allocate_lock",
+            _either(threading._allocate_lock, lambda: StepLock(waiter=True)),  # type: ignore[attr-defined]
+        ),
+        (threading.Thread, "start", _thread_start),
+        (threading.Thread, "join", _thread_join),
+        (threading.Thread, "is_alive", _thread_is_alive),
+        (time, "sleep", _either(time.sleep, _sleep)),
+        (sqlite3, "connect", _either(sqlite3.connect, connect)),
+    ]
+    found += [(queue, real.__name__, _either(real, step)) for real, step in _QUEUES.items()]
+    return [*found, (sqlite3.dbapi2, "connect", found[7][2])]
+
+
+class Slot:
+    """A place in the program that holds a lock, a queue, a thread-local, or a patched name."""
+
+    def __init__(self, original: Any, put: Callable[[Any], None], name: str) -> None:
+        self.original = original
+        self.put = put
+        self.name = name
+
+
+@contextlib.contextmanager
+def stepping(waiting: Waiting, functions: Iterable[Any]) -> Iterator[Callable[[], None]]:
+    """Replace the primitives; yields a function that puts fresh ones in the program's slots.
+
+    To be called before each run, in the run's setting up. Everything is put back at the
+    end, whatever happens.
+    """
+    replaced = _replacements(waiting)
+    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
+    patched = {id(old): new for (_, _, old), (_, _, new) in zip(originals, replaced, strict=True)}
+    slots = find_slots(functions, patched)
+
+    def refresh() -> None:
+        memo: dict[int, Any] = {}
+        for slot in slots:
+            slot.put(patched.get(id(slot.original)) or _rebuilt(slot.original, slot.name, memo))
+
+    try:
+        for owner, name, new in replaced:
+            setattr(owner, name, new)
+        yield refresh
+    finally:
+        for owner, name, old in originals:
+            setattr(owner, name, old)
+        for slot in slots:
+            slot.put(slot.original)
+
+
+def _is_shared(value: Any) -> bool:
+    kinds = (
+        threading.Condition, threading.Event, threading.Semaphore, threading.Barrier,
+        threading.local, queue.Queue, queue.SimpleQueue,
+    )  # fmt: skip
+    return isinstance(value, (*_LOCK_TYPES, *kinds))
+
+
+def _rebuilt(original: Any, name: str, memo: dict[int, Any]) -> Any:
+    """A fresh stepping object in the state in which the original was left."""
+    if id(original) not in memo:
+        memo[id(original)] = _rebuild(original, name, memo)
+    return memo[id(original)]
+
+
+def _rebuild(original: Any, name: str, memo: dict[int, Any]) -> Any:
+    if isinstance(original, _LOCK_TYPES):
+        if isinstance(original, _LOCK_TYPES[1]):
+            return StepRLock(name)
+        new = StepLock(name)
+        new.owner = "the program" if original.locked() else None
+        return new
+    if isinstance(original, threading.Condition):
+        return threading.Condition(_rebuilt(vars(original)["_lock"], name, memo))
+    if isinstance(original, threading.Event):
+        event = threading.Event()
+        event._flag = original.is_set()  # type: ignore[attr-defined]
+        return event
+    if isinstance(original, threading.Semaphore):
+        return type(original)(original._value)
+    if isinstance(original, threading.Barrier):
+        return threading.Barrier(original.parties)
+    if isinstance(original, threading.local):
+        return type(original)()
+    kind = next(k for k in (*_QUEUES, queue.Queue) if type(original) is k or k is queue.Queue)
+    new = _QUEUES[kind](getattr(original, "maxsize", 0), name)
+    for item in getattr(original, "queue", ()):
+        new._put(item)
+    return new
+
+
+def find_slots(functions: Iterable[Any], patched: dict[int, Any]) -> list[Slot]:
+    """The places, reachable from `functions`, of what a fresh run must have anew.
+
+    Looks into functions and objects of the program's own modules and of `helpers`, never
+    into other libraries. `patched` maps the id of a replaced callable to its replacement, so
+    that ``from threading import Lock`` is seen too.
+    """
+    functions = list(functions)
+    roots = {_root(function) for function in functions} | {"__main__", "helpers"}
+    slots: list[Slot] = []
+    seen: set[int] = set()
+    todo = collections.deque((function, None, "") for function in functions)
+    while todo:
+        value, put, name = todo.popleft()
+        if put is not None and (id(value) in patched or _is_shared(value)):
+            slots.append(Slot(value, put, name))
+        elif id(value) not in seen:
+            seen.add(id(value))
+            todo.extend(_inside(value, roots))
+    return slots
+
+
+def _root(value: Any) -> str:
+    """The top-level package in which a function, a method or an object's class is defined."""
+    value = getattr(value, "func", value)
+    module = getattr(value, "__module__", None) or type(value).__module__
+    return str(module).partition(".")[0]
+
+
+def _inside(value: Any, roots: set[str]) -> list[tuple[Any, Any, str]]:
+    """What `value` refers to: (thing, how to replace it or None, its name)."""
+    if str(getattr(value, "__module__", "")).startswith(__package__):
+        return []
+    if isinstance(value, types.FunctionType):
+        return _in_function(value) if _root(value) in roots else []
+    if isinstance(value, types.MethodType):
+        return [(value.__func__, None, ""), (value.__self__, None, "")]
+    if isinstance(value, functools.partial):
+        return [(part, None, "") for part in (value.func, *value.args, *value.keywords.values())]
+    if isinstance(value, dict):
+        return [(v, functools.partial(value.__setitem__, k), str(k)) for k, v in value.items()]
+    if isinstance(value, list):
+        put = value.__setitem__
+        return [(v, functools.partial(put, i), f"item {i}") for i, v in enumerate(value)]
+    if isinstance(value, (tuple, set, frozenset)):
+        return [(v, None, "") for v in value]
+    if isinstance(value, types.ModuleType) or _root(value) not in roots:
+        return []
+    return _in_object(value)
+
+
+def _in_object(value: Any) -> list[tuple[Any, Any, str]]:
+    names = getattr(value, "__dict__", {})
+    found: list[tuple[Any, Any, str]] = []
+    for name, item in list(names.items()):
+        if not (name.startswith("__") and name.endswith("__")):
+            item = item.__func__ if isinstance(item, (staticmethod, classmethod)) else item
+            found.append((item, functools.partial(setattr, value, name), name))
+    if not isinstance(value, type):
+        found.append((type(value), None, ""))
+    for part in getattr(value, "__mro__", ())[1:]:
+        found.append((part, None, ""))
+    return found
+
+
+def _in_function(function: types.FunctionType) -> list[tuple[Any, Any, str]]:
+    names = function.__globals__
+    found: list[tuple[Any, Any, str]] = []
+    for name in sorted(_names(function.__code__)):
+        if name in names:
+            found.append((names[name], functools.partial(names.__setitem__, name), name))
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # a name that is not bound yet
+            put = functools.partial(setattr, cell, "cell_contents")
+            found.append((cell.cell_contents, put, name))
+    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    return found + [(value, None, "") for value in defaults]
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """Global names that a code object and the functions inside it may use."""
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _names(constant)
+    return names

@@ -1,0 +1,260 @@
+"""Explore a program and report: what can happen, how often, and what was proved."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import pandas as pd
+
+from helpers import progress
+from helpers.explorer import parallel
+from helpers.explorer.program import KINDS, Outcome, Program, Run, Schedule
+from helpers.explorer.runner import STEP_LIMIT, Follow, Runner
+from helpers.explorer.search import Tally, depth_first, sample
+
+#: Limits of one exploration, unless told otherwise.
+MAX_SCHEDULES = 100_000
+MAX_SECONDS = 60.0
+
+#: Kinds of outcome that refute a program's claim.
+FAILURES = ("wrong", "deadlock", "endless")
+
+_MEANING = {
+    "wrong": "breaks the promise",
+    "deadlock": "deadlock",
+    "endless": "never ends",
+    "error": "a thread sees an error",
+    "right": "keeps the promise",
+}
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """What was found. Shown as a table and a verdict; compare two with ``==``.
+
+    Attributes:
+        program: what was explored.
+        schedules: how many schedules were run to their end.
+        outcomes: (outcome, count, example schedule), the worst kind first.
+        proved: every schedule was run, and none refutes the claim.
+        complete: every schedule was run.
+        covered: the share of the tree that was run, 0..1, branches weighed equally.
+        reduced: one schedule stands for all that differ in the order of independent steps.
+        seed: of a random exploration, else None.
+        waiting: how waiting was decided, ``"busy handler"`` or ``"rule"``.
+        seconds: how long it took.
+        pruned: runs that the reduction stopped half-way.
+    """
+
+    program: Program
+    schedules: int
+    outcomes: tuple[tuple[Outcome, int, Schedule], ...]
+    complete: bool
+    covered: float
+    reduced: bool
+    seed: int | None
+    waiting: str
+    seconds: float
+    pruned: int
+    steps: int
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both found the same; how long that took does not count."""
+        if not isinstance(other, Exploration):
+            return NotImplemented
+        return self._found() == other._found()
+
+    def __hash__(self) -> int:
+        return hash(self._found())
+
+    def _found(self) -> tuple[object, ...]:
+        return (self.schedules, self.outcomes, self.complete, self.steps)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Schedules by kind of outcome, the kinds that occurred only, the worst first."""
+        totals = {
+            kind: sum(count for outcome, count, _ in self.outcomes if outcome.kind == kind)
+            for kind in KINDS
+        }
+        return {kind: total for kind, total in totals.items() if total}
+
+    @property
+    def failures(self) -> int:
+        """How many schedules refute the claim: wrong, deadlocked or endless."""
+        return sum(self.counts.get(kind, 0) for kind in FAILURES)
+
+    @property
+    def proved(self) -> bool:
+        """Every schedule was run and none refutes the claim."""
+        return self.complete and not self.failures
+
+    @property
+    def failing(self) -> Schedule | None:
+        """The first schedule that refutes the claim, None if none was found."""
+        return next((s for o, _, s in self.outcomes if o.kind in FAILURES), None)
+
+    def example(self, kind: str) -> Schedule | None:
+        """The first schedule with that kind of outcome (see `Outcome.kind`), None if none."""
+        return next((s for outcome, _, s in self.outcomes if outcome.kind == kind), None)
+
+    def replay(self, schedule: Schedule | None = None) -> Run:
+        """Run one schedule again, by default the failing one; for its steps and its history.
+
+        Raises:
+            ValueError: if no schedule is given and none failed.
+        """
+        schedule = schedule or self.failing
+        if schedule is None:
+            raise ValueError("no schedule failed: name the one to replay")
+        return replay(self.program, schedule, self.waiting)
+
+    @property
+    def verdict(self) -> str:
+        """What was shown, in words, and at which granularity."""
+        claim = self.program.claim
+        of = f"{self.schedules} schedule{'s' if self.schedules != 1 else ''}"
+        if self.failures:
+            broken = [f"{self.counts[k]} {_FAILED[k]}" for k in FAILURES if k in self.counts]
+            return f"Refuted: {claim}. Of {of}, {'; '.join(broken)}."
+        errors = self.counts.get("error", 0)
+        seen = f" In {errors} of them a thread sees an error." if errors else ""
+        if not self.complete:
+            part = "drawn at random" if self.seed is not None else f"{self.covered:.0%} of the tree"
+            return f"Not proved: {claim}. Not all were run; none of {of} ({part}) refutes it.{seen}"
+        standing = " that stand for all" if self.reduced else ""
+        return (
+            f"Proved: {claim}, in every order of the steps ({of}{standing}).{seen} "
+            "Steps are SQL calls and Python's locks, queues and sleeps."
+        )
+
+    def table(self) -> pd.DataFrame:
+        """One row per outcome: ``kind``, ``outcome``, ``schedules``, ``share``, ``example``."""
+        rows = [
+            (_MEANING[o.kind], o.text, count, f"{count / self.schedules:.0%}", " ".join(example))
+            for o, count, example in self.outcomes
+        ]
+        columns = ["result", "at the end", "schedules", "share", "for example"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def __str__(self) -> str:
+        with pd.option_context("display.max_colwidth", None, "display.width", 200):
+            return f"{self.table().to_string(index=False)}\n\n{self.verdict}"
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        with pd.option_context("display.max_colwidth", None):
+            return f"{self.table().to_html(index=False, border=0)}\n<p>{self.verdict}</p>"
+
+
+_FAILED = {
+    "wrong": "break it",
+    "deadlock": "end in a deadlock",
+    "endless": "do not come to an end",
+}
+
+
+def explore(
+    program: Program,
+    *,
+    reduce: bool = False,
+    seed: int | None = None,
+    max_schedules: int = MAX_SCHEDULES,
+    seconds: float = MAX_SECONDS,
+    executor: Executor | None = None,
+    waiting: str = "auto",
+    step_limit: int = STEP_LIMIT,
+    show: bool = True,
+) -> Exploration:
+    """Run `program` in every order of its steps, each time from a fresh database.
+
+    Args:
+        program: what to run. Its threads must be deterministic but for their order.
+        reduce: leave out schedules that differ from one already run only in the order of
+            independent steps (sleep sets). The set of outcomes stays the same, provided
+            that the threads share nothing but the database, locks and queues.
+        seed: draw schedules at random instead, the same ones for the same seed, until a
+            limit is reached.
+        max_schedules: stop after so many schedules, "not proved".
+        seconds: stop after so many seconds, "not proved".
+        executor: spread the search over this executor's workers; the result is the same.
+            Functions travel by cloudpickle, so those of a notebook can too.
+        waiting: ``"auto"``, ``"busy handler"`` or ``"rule"``; see `explorer.waiting`.
+        step_limit: steps after which a schedule counts as endless.
+        show: show progress when it takes longer than a second.
+
+    Raises:
+        Diverged: if the same schedule led to another step than before.
+        ValueError: if `max_schedules` or `seconds` is not positive, or `seed` is given
+            together with `executor`.
+    """
+    if max_schedules < 1 or seconds <= 0:
+        raise ValueError("max_schedules and seconds must be positive")
+    if seed is not None and executor is not None:
+        raise ValueError("a random exploration is not spread: leave out seed= or executor=")
+    began = time.perf_counter()
+    tally = Tally()
+    with Runner(program, waiting, step_limit, track=reduce) as runner:
+        name = runner.waiting.name
+        if executor is not None:
+            job = parallel.Job(program, name, step_limit, reduce)
+            progressing = parallel.spread(runner, tally, job, executor)
+        elif seed is not None:
+            progressing = sample(runner, tally, seed)
+        else:
+            progressing = depth_first(runner, tally, reduce)
+        _until(progressing, began, max_schedules, seconds, show)
+    return _report(program, tally, reduce, seed, name, time.perf_counter() - began)
+
+
+def replay(program: Program, schedule: Schedule, waiting: str = "auto") -> Run:
+    """Run one schedule and keep all that it did.
+
+    Raises:
+        ScheduleError: if it names a thread that cannot take a step then.
+    """
+    with Runner(program, waiting, track=True) as runner:
+        return runner.trace(Follow(schedule))
+
+
+def _until(
+    progressing: Iterator[Tally], began: float, schedules: int, seconds: float, show: bool
+) -> None:
+    """Go on until the search ends or a limit is reached; show progress after a second."""
+    with contextlib.ExitStack() as stack, contextlib.closing(progressing):  # type: ignore[type-var]
+        update: Callable[[int], None] | None = None
+        for tally in progressing:
+            spent = time.perf_counter() - began
+            if tally.complete or tally.schedules >= schedules or spent > seconds:
+                break
+            if update is None and show and spent > 1:
+                update = stack.enter_context(progress.bar(100, "explored, in percent"))
+            if update is not None:
+                part = max(tally.covered, tally.schedules / schedules, spent / seconds)
+                update(min(99, int(100 * part)))
+
+
+def _report(
+    program: Program, tally: Tally, reduce: bool, seed: int | None, waiting: str, seconds: float
+) -> Exploration:
+    rows = [(outcome, count, example) for outcome, (count, example) in tally.outcomes.items()]
+    rows.sort(key=lambda row: (KINDS.index(row[0].kind), row[0]))
+    return Exploration(
+        program=program,
+        schedules=tally.schedules,
+        outcomes=tuple(rows),
+        complete=tally.complete,
+        covered=tally.covered,
+        reduced=reduce,
+        seed=seed,
+        waiting=waiting,
+        seconds=seconds,
+        pruned=tally.pruned,
+        steps=tally.steps,
+    )

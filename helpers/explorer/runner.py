@@ -1,0 +1,203 @@
+"""Run one schedule after another of one program, each from a fresh database.
+
+A `Runner` keeps its threads, its folder and its patches between schedules, which is what
+makes a thousand of them a second possible, and puts everything back when it is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+from _thread import allocate_lock
+from types import TracebackType
+from typing import Any
+
+from helpers.explorer import primitives, waiting
+from helpers.explorer.program import Outcome, Program, Run
+from helpers.explorer.scheduler import TIMEOUT, Actor, Chooser, Crew, ScheduleError, Scheduler
+from helpers.history import CallError
+
+#: Steps after which a schedule is cut: no program of this course needs half as many.
+STEP_LIMIT = 200
+
+#: The actor that closes what `Program.share` returned.
+CLOSER = "end"
+
+_one_at_a_time = allocate_lock()
+
+
+class Runner:
+    """A context manager that runs schedules of `program`.
+
+    Args:
+        program: what to run.
+        waiting_by: ``"busy handler"``, ``"rule"`` or ``"auto"``; see `helpers.explorer.waiting`.
+        step_limit: steps after which a schedule is cut and called endless.
+        track: note what each step touches (the reduction and the stage need it).
+
+    Raises:
+        RuntimeError: on entering, if another exploration runs in this process.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        waiting_by: str = "auto",
+        step_limit: int = STEP_LIMIT,
+        track: bool = False,
+    ) -> None:
+        self.program = program
+        self.waiting = waiting.choose(waiting_by)
+        self.step_limit = step_limit
+        self.track = track
+        self.template = program.template()
+        self.crew = Crew()
+        self._exit = contextlib.ExitStack()
+
+    def __enter__(self) -> Runner:
+        if not _one_at_a_time.acquire(blocking=False):
+            raise RuntimeError("another exploration is running in this process: let it end first")
+        with contextlib.ExitStack() as stack:
+            stack.callback(_one_at_a_time.release)
+            self.folder = tempfile.mkdtemp(prefix="sqlite-explorer-", dir=_memory_folder())
+            stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self.path = os.path.join(self.folder, "database.db")
+            stack.callback(self.crew.close)
+            functions = [*self.program.threads.values()]
+            if self.program.share is not None:
+                functions.append(self.program.share)
+            self.refresh = stack.enter_context(primitives.stepping(self.waiting, functions))
+            self._exit = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._exit.close()
+
+    def run(self, chooser: Chooser, observe: Any = None) -> tuple[Scheduler, Outcome | None]:
+        """Run one schedule; the outcome is None if the chooser stopped before the end.
+
+        `observe(scheduler)` is called after every step, and once before the first.
+
+        Raises:
+            Diverged, ScheduleError: from the chooser.
+            RuntimeError: if a thread can be neither stepped nor stopped.
+        """
+        self._fresh_file()
+        scheduler = Scheduler(
+            self.crew, chooser, self.step_limit, self.track, self.program.journal_mode == "wal"
+        )
+        if observe is not None:
+            scheduler.observer = lambda _: observe(scheduler)
+        Scheduler.active = scheduler
+        try:
+            self.refresh()
+            actors = self._prepare(scheduler)
+            scheduler.run(lambda: _stand(scheduler))
+        finally:
+            Scheduler.active = None
+            for connection in scheduler.connections:
+                sqlite3.Connection.close(connection)
+        if not scheduler.ended:
+            return scheduler, None
+        ends = {name: actor.end for name, actor in actors.items()}
+        others = {n: a.end for n, a in scheduler.actors.items() if isinstance(a.end, CallError)}
+        ends.update(others)
+        cycle = scheduler.cycles[0] if scheduler.cycles else ""
+        return scheduler, self.program.judge(self.path, scheduler.ended, ends, cycle)
+
+    def trace(self, chooser: Chooser, observe: Any = None) -> Run:
+        """Run one schedule and keep all that it did; raises what `run` raises."""
+        scheduler, outcome = self.run(chooser, observe)
+        return Run(
+            tuple(scheduler.schedule),
+            scheduler.steps,
+            outcome,
+            scheduler.pending,
+            scheduler.blocked,
+            scheduler.choices,
+            scheduler.notes,
+        )
+
+    def _prepare(self, scheduler: Scheduler) -> dict[str, Actor]:
+        """Make the program's actors and what they share."""
+        program, given = self.program, [self.path]
+        actors = {
+            name: scheduler.add(name, lambda job=job: job(given[0]))  # type: ignore[misc]
+            for name, job in program.threads.items()
+        }
+        if program.share is not None:
+            shared: Any = program.share(self.path)
+            given[0] = shared
+            if hasattr(shared, "close") and not isinstance(shared, sqlite3.Connection):
+                scheduler.add_after(actors.values(), CLOSER, shared.close)
+        return actors
+
+    def _fresh_file(self) -> None:
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path + suffix)
+        with open(self.path, "wb") as file:
+            file.write(self.template)
+
+
+class Follow:
+    """A chooser that takes the steps of a given schedule, then stops."""
+
+    def __init__(self, schedule: list[str] | tuple[str, ...]) -> None:
+        self.schedule = list(schedule)
+
+    def pick(self, scheduler: Scheduler, offers: list[str]) -> str | None:
+        """The next name of the schedule, None at its end.
+
+        Raises:
+            ScheduleError: if that thread cannot take a step now.
+        """
+        position = len(scheduler.schedule)
+        if position >= len(self.schedule):
+            return None
+        name = self.schedule[position]
+        if name not in offers:
+            raise ScheduleError(f"step {position + 1}: {_why_not(scheduler, name, offers)}")
+        return name
+
+    def erased(self, name: str) -> None:
+        """The chosen thread still waits; `pick` is asked again and says so."""
+
+
+def _why_not(scheduler: Scheduler, name: str, offers: list[str]) -> str:
+    actor = scheduler.actors.get(name.removesuffix(TIMEOUT))
+    can = f"can go on: {', '.join(offers)}" if offers else "nobody can go on"
+    if actor is None:
+        return f"there is no thread {name!r}; {can}"
+    if actor.done:
+        return f"{name} has ended; {can}"
+    if name.endswith(TIMEOUT):
+        return f"the timeout of {actor.name} expires only when nobody else can go on; {can}"
+    why = scheduler.why_blocked(actor) or f"{name} cannot be chosen now"
+    return f"{why}; {can}"
+
+
+def _stand(scheduler: Scheduler) -> None:
+    """Note where everybody stands, before those who have not ended are unwound."""
+    for name, actor in scheduler.actors.items():
+        if not actor.done:
+            scheduler.pending[name] = actor.label
+            why = scheduler.why_blocked(actor)
+            if why:
+                scheduler.blocked[name] = why
+    scheduler.choices = [] if scheduler.ended else scheduler.offers()
+
+
+def _memory_folder() -> str | None:
+    """A folder in memory if the system has one: databases there need no disk."""
+    folder = "/dev/shm"
+    return folder if sys.platform == "linux" and os.access(folder, os.W_OK) else None

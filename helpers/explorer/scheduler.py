@@ -1,0 +1,562 @@
+"""Baton passing: real threads, of which exactly one runs at a time, in an order you choose.
+
+Every thread of a program is an `Actor`, played by a real thread that is parked on a raw
+lock of its own. A thread that reaches a scheduling point (`Scheduler.point`) picks the
+next one and wakes it; picking itself costs no switch. Which one is picked is decided by
+a `Chooser`: a list of names, a depth-first search, a random number.
+
+The architecture is that of CHESS (Musuvathi et al., OSDI 2008), loom and shuttle: make
+threads take turns, switch only at synchronisation, replay from the start.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+import traceback
+from _thread import allocate_lock, get_ident
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Protocol
+
+from helpers.explorer.program import Step
+from helpers.history import CallError, Text
+
+#: Seconds without a step after which a thread counts as stuck outside of any step.
+PATIENCE = 5.0
+
+#: How a schedule names the expiry of a thread's timeout.
+TIMEOUT = ":timeout"
+
+
+class Cancelled(BaseException):
+    """Raised inside a program's thread to end it; not an `Exception`, so programs let it pass."""
+
+
+class ScheduleError(RuntimeError):
+    """A schedule names a thread that cannot take a step now; the message says why."""
+
+
+class Diverged(RuntimeError):
+    """The same schedule led to another step: the program depends on something else too."""
+
+
+class Chooser(Protocol):
+    """Decides which thread takes the next step."""
+
+    def pick(self, scheduler: Scheduler, offers: list[str]) -> str | None:
+        """One of `offers` (names, or one ``name:timeout``), or None to stop the run here."""
+
+    def erased(self, name: str) -> None:
+        """The last pick was a retry that failed and changed nothing: it never happened."""
+
+
+class Actor:
+    """One thread of the program in one run."""
+
+    def __init__(self, name: str, job: Callable[[], Any]) -> None:
+        self.name = name
+        self.job = job
+        self.worker: Worker | None = None
+        self.ident = 0
+        self.step = Step(name, "start")  # the step being taken
+        self.label, self.sql = "start", ""  # the step to come
+        self.parameters: object = None
+        self.connection = 0
+        self.ready: Callable[[], bool] | None = None
+        self.timeout: float | None = None
+        self.holders: Callable[[], Iterable[tuple[Actor | None, str]]] | None = None
+        self.wants = ""
+        self.since = 0  # number of the step at which it began to wait
+        self.waiting: Any = None  # the connection in which SQLite's busy handler waits
+        self.phase: object = None
+        self.attempted = 0
+        self.retrying = self.sleeping = self.timed_out = False
+        self.cancelled = self.asked = self.done = False
+        self.slept = -1
+        self.connections: list[Any] = []
+        self.end: Any = None
+        self.note = ""
+
+    def play(self) -> None:
+        """Run the job to its end; errors are kept as texts, for a traceback keeps locks."""
+        self.ident = get_ident()
+        try:
+            if not self.cancelled:
+                self.end = self.job()
+        except Cancelled:
+            self.end = Text("cut short")
+        except BaseException as error:
+            self.end = CallError.of(error)
+            traceback.clear_frames(error.__traceback__)
+            error.__traceback__ = error.__context__ = error.__cause__ = None
+
+
+class Worker(threading.Thread):
+    """A real thread that plays one actor after another, parked in between."""
+
+    def __init__(self, crew: Crew) -> None:
+        super().__init__(name="explorer", daemon=True)
+        self.crew = crew
+        self.go = allocate_lock()
+        self.go.acquire()
+        self.actor: Actor | None = None
+        self.scheduler: Scheduler | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Play what is given until nothing is given."""
+        while True:
+            self.go.acquire()
+            actor, scheduler = self.actor, self.scheduler
+            if actor is None or scheduler is None:
+                return
+            self.name = actor.name
+            actor.play()
+            self.actor = self.scheduler = None
+            scheduler.finish(actor)
+
+
+class Crew:
+    """The worker threads of one exploration, kept alive between its schedules."""
+
+    def __init__(self) -> None:
+        self.idle: list[Worker] = []
+        self.all: list[Worker] = []
+
+    def give(self, actor: Actor, scheduler: Scheduler) -> None:
+        """Hand `actor` to an idle worker, which begins when its `go` lock is released."""
+        worker = self.idle.pop() if self.idle else self._hire()
+        worker.actor, worker.scheduler = actor, scheduler
+        actor.worker = worker
+
+    def _hire(self) -> Worker:
+        active, Scheduler.active = Scheduler.active, None  # a worker's own locks are real ones
+        try:
+            worker = Worker(self)
+        finally:
+            Scheduler.active = active
+        self.all.append(worker)
+        return worker
+
+    def close(self) -> None:
+        """End every worker and wait until it has ended."""
+        for worker in self.all:
+            if worker.actor is None:
+                worker.go.release()
+                worker.join()
+        self.all.clear()
+        self.idle.clear()
+
+
+class Scheduler:
+    """One run of a program: who is where, who may go on, what has happened so far.
+
+    With `track`, each step notes the shared resources that it touched.
+    """
+
+    #: The run in progress; there is at most one in a process.
+    active: ClassVar[Scheduler | None] = None
+
+    def __init__(
+        self, crew: Crew, chooser: Chooser, step_limit: int, track: bool, is_wal: bool
+    ) -> None:
+        self.crew = crew
+        self.chooser = chooser
+        self.step_limit = step_limit
+        self.track = track
+        self.is_wal = is_wal
+        self.commits = 0  # versions of the database so far, for naming snapshots
+        self.actors: dict[str, Actor] = {}
+        self.unstarted: list[Actor] = []
+        self.last: tuple[list[Actor], str, Callable[[], Any]] | None = None
+        self.running: Actor | None = None
+        self.steps: list[Step] = []
+        self.schedule: list[str] = []
+        self.tried: set[str] = set()  # failed retries at this node
+        self.connections: list[Any] = []
+        self.notes: list[str] = []
+        self.cycles: list[str] = []  # circles of locks that a timeout broke
+        self.pending: dict[str, str] = {}  # the three that follow: where everybody stood
+        self.blocked: dict[str, str] = {}  # when the run stopped
+        self.choices: list[str] = []
+        self.ended = ""
+        self.failure: BaseException | None = None
+        self.cancelling = self.baton_out = False
+        self.control = allocate_lock()
+        self.control.acquire()
+        self.names: dict[str, int] = {}
+        self.observer: Callable[[int], None] | None = None  # called after each step
+        self.setting_up = get_ident()  # the controller's thread while it prepares the run
+
+    # -- called by the controller ------------------------------------------------------
+
+    def add(self, name: str, job: Callable[[], Any]) -> Actor:
+        """Make an actor; it runs to its first step before the next step of anybody."""
+        unique, number = name, 1
+        while unique in self.actors:
+            number += 1
+            unique = f"{name} {number}"
+        actor = self.actors[unique] = Actor(unique, job)
+        self.crew.give(actor, self)
+        self.unstarted.append(actor)
+        return actor
+
+    def add_after(self, actors: Iterable[Actor], name: str, job: Callable[[], Any]) -> None:
+        """Make an actor as soon as all of `actors` have ended."""
+        self.last = (list(actors), name, job)
+
+    def run(self, at_stop: Callable[[], None] | None = None) -> None:
+        """Run until the chooser stops, or all have ended, or nobody can go on.
+
+        `at_stop` is called then, while those who have not ended are still parked.
+
+        Raises:
+            Diverged, ScheduleError: from the chooser.
+            RuntimeError: if a thread can be neither stepped nor stopped.
+        """
+        self.setting_up = 0
+        try:
+            first = self._next()
+            if first is not None:
+                self._lend_baton(first)
+            if at_stop is not None:
+                at_stop()
+        finally:
+            self._cancel()
+        if self.failure is not None:
+            raise self.failure
+
+    def _lend_baton(self, actor: Actor) -> None:
+        self.baton_out = True
+        self._wake(actor)
+        self._wait_for_control()
+
+    def _wake(self, actor: Actor) -> None:
+        self.running = actor
+        assert actor.worker is not None
+        actor.worker.go.release()
+
+    def _wait_for_control(self) -> None:
+        """Wait for the baton; a thread that takes no step in all that time is stuck."""
+        seen: object = None
+        while not self.control.acquire(timeout=PATIENCE):
+            now = (self.running, len(self.schedule), self.cancelling)
+            if now != seen:
+                seen = now
+            elif not self._unstick():
+                if self.running is not None:
+                    self.running.done = True
+                self.baton_out = False
+                raise RuntimeError(f"{self.ended}; nor can it be stopped")
+        self.baton_out = False
+
+    def _unstick(self) -> bool:
+        """Ask the thread that takes no step to end; False if it was asked before."""
+        actor = self.running
+        if actor is None or actor.worker is None:
+            return False
+        ident = actor.worker.ident or 0
+        frame = sys._current_frames().get(ident)
+        line = frame.f_lineno if frame else 0
+        function = frame.f_code.co_name if frame else "?"
+        self.ended = (
+            f"endless: {actor.name} takes no further step (line {line} of {function}); "
+            "only SQL calls, locks, queues and sleeps are steps"
+        )
+        asked, actor.asked = actor.asked, True
+        actor.cancelled = True
+        raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        raise_in(ctypes.c_ulong(ident), ctypes.py_object(Cancelled))
+        return not asked
+
+    def _cancel(self) -> None:
+        """Unwind every thread that has not ended."""
+        self.cancelling = True
+        if self.baton_out:  # interrupted: whoever runs now ends at its next step
+            for actor in self.actors.values():
+                actor.cancelled = True
+            if self.running is not None:
+                self._wait_for_control()
+            else:  # the baton is on its way back, or has come back already
+                self.control.acquire(timeout=0.2)
+        for actor in list(self.actors.values()):
+            if not actor.done:
+                actor.cancelled = True
+                self._lend_baton(actor)
+        self.running = None
+
+    # -- called by the program's threads -----------------------------------------------
+
+    def me(self) -> Actor | None:
+        """The actor whose thread is calling; None for any other thread."""
+        actor = self.running
+        return actor if actor is not None and actor.ident == get_ident() else None
+
+    @staticmethod
+    def here() -> Scheduler | None:
+        """The run to which the calling thread belongs: as an actor, or while it prepares it."""
+        run = Scheduler.active
+        if run is None or (run.me() is None and run.setting_up != get_ident()):
+            return None
+        return run
+
+    def point(
+        self,
+        label: str,
+        sql: str = "",
+        connection: int = 0,
+        parameters: object = None,
+        ready: Callable[[], bool] | None = None,
+        timeout: float | None = None,
+        holders: Callable[[], Iterable[tuple[Actor | None, str]]] | None = None,
+        wants: str = "",
+    ) -> bool:
+        """Park before a step until it is picked; False if its timeout expired instead.
+
+        `ready` says whether the step can be taken now (None: always); `holders` who is in
+        the way and with what; `wants` names what is waited for.
+
+        Raises:
+            Cancelled: the run is over.
+        """
+        actor = self.running
+        assert actor is not None
+        if actor.cancelled:
+            raise Cancelled
+        actor.label, actor.sql, actor.parameters = label, sql, parameters
+        actor.connection, actor.ready, actor.timeout = connection, ready, timeout
+        actor.holders, actor.wants = holders, wants
+        actor.since = len(self.steps)
+        self._hand_over(actor, self._next())
+        return not actor.timed_out
+
+    def sleep(self) -> None:
+        """A step that gives way: a second sleep in a row needs a step of somebody else first."""
+        actor = self.running
+        assert actor is not None
+        name, slept = actor.name, actor.slept
+        alone = slept >= 0 and all(step.thread == name for step in self.steps[slept:])
+        arrived = len(self.steps)
+        actor.sleeping = alone
+        moved = (lambda: any(s.thread != name for s in self.steps[arrived:])) if alone else None
+        try:
+            self.point("sleep", ready=moved)
+        finally:
+            actor.sleeping = False
+        actor.slept = len(self.steps)
+        self.touch("everything", "w")
+
+    def wait_for_file(self, connection: Any, phase: object) -> bool:
+        """SQLite would wait: park; True to try again, False when the timeout has expired.
+
+        `phase` describes what the call holds by now: a retry that fails in the phase in
+        which it began has changed nothing, and is erased from the schedule.
+        """
+        actor = self.running
+        assert actor is not None
+        if actor.cancelled:
+            return False
+        if actor.retrying and actor.phase == phase:
+            self.steps.pop()
+            self.schedule.pop()
+            actor.attempted = len(self.steps)
+            self.tried.add(actor.name)
+            self.chooser.erased(actor.name)
+            chosen = self._guarded_decide()
+        else:
+            actor.step.outcome = "waits"
+            if not actor.retrying:
+                actor.since = len(self.steps)
+            actor.waiting, actor.phase, actor.attempted = connection, phase, len(self.steps)
+            self.touch("waiters", "w")
+            chosen = self._next()
+        actor.retrying = True
+        try:
+            self._hand_over(actor, chosen)
+        except Cancelled:
+            return False
+        return not actor.timed_out
+
+    def arrived(self, actor: Actor) -> None:
+        """The call that may have waited is over."""
+        actor.waiting = None
+        actor.retrying = False
+        if actor.cancelled:
+            raise Cancelled
+
+    def touch(self, resource: str, mode: str) -> None:
+        """Note that the step being taken reads (``r``) or changes (``w``) a shared resource."""
+        actor = self.running
+        if not self.track or self.cancelling or actor is None:
+            return
+        if actor.step.touched.get(resource) != "w":
+            actor.step.touched[resource] = mode
+
+    def finish(self, actor: Actor) -> None:
+        """The actor's function is over: close what it left open, pass the baton on."""
+        try:
+            self._close_connections(actor)
+        finally:
+            actor.done = True
+            assert actor.worker is not None
+            self.crew.idle.append(actor.worker)
+        if self.last is not None and all(before.done for before in self.last[0]):
+            (_, name, job), self.last = self.last, None
+            self.add(name, job)
+        chosen = None if self.cancelling else self._next()
+        if chosen is None:
+            self.running = None
+            self.control.release()
+        else:
+            self._wake(chosen)
+
+    def _close_connections(self, actor: Actor) -> None:
+        for connection in actor.connections:
+            if connection.leave():
+                self.notes.append(f"{actor.name} ended with an open transaction: rolled back")
+
+    def number(self, kind: str) -> int:
+        """The next number of its kind in this run, from 1: stable names for resources."""
+        self.names[kind] = self.names.get(kind, 0) + 1
+        return self.names[kind]
+
+    # -- choosing ----------------------------------------------------------------------
+
+    def _hand_over(self, actor: Actor, chosen: Actor | None) -> None:
+        if chosen is not actor:
+            if chosen is None:
+                self.running = None
+                self.control.release()
+            else:
+                self._wake(chosen)
+            assert actor.worker is not None
+            actor.worker.go.acquire()
+        if actor.cancelled:
+            raise Cancelled
+
+    def _next(self) -> Actor | None:
+        """The actor to run now: one that has not started, else the chooser's; None to stop."""
+        if self.unstarted:
+            return self.unstarted.pop(0)
+        if self.tried:
+            self.tried.clear()
+        return self._guarded_decide()
+
+    def _guarded_decide(self) -> Actor | None:
+        try:
+            return self._decide()
+        except Exception as error:
+            self.failure = error
+            return None
+
+    def _decide(self) -> Actor | None:
+        if self.observer is not None:
+            self.observer(len(self.steps))
+        offers = self.offers()
+        if not offers:
+            self.ended = self.ended or self._why_over()
+            return None
+        if len(self.steps) >= self.step_limit:
+            last = self.steps[-1].thread
+            self.ended = f"endless: cut after {self.step_limit} steps, {last} was last"
+            return None
+        decision = self.chooser.pick(self, offers)
+        if decision is None:
+            return None
+        name = decision.removesuffix(TIMEOUT)
+        actor = self.actors[name]
+        actor.timed_out = decision != name
+        began = actor.since - 1 if actor.waiting else len(self.steps)
+        actor.step = Step(name, actor.label, actor.sql, actor.connection, actor.parameters, began)
+        if actor.timed_out:
+            self._note_timeout(actor)
+        self.steps.append(actor.step)
+        self.schedule.append(decision)
+        return actor
+
+    def _note_timeout(self, actor: Actor) -> None:
+        actor.step.outcome = "timeout"
+        if self.track:
+            actor.step.touched["everything"] = "w"
+        cycle = self.cycle(actor)
+        if cycle:
+            self.cycles.append(cycle)
+
+    def offers(self) -> list[str]:
+        """Who may be picked: those who can go on; if none, sleepers; if none, one timeout."""
+        retries: list[str] = []  # first: a retry that fails is erased at no cost
+        ready: list[str] = []
+        sleepers: list[str] = []
+        patient: list[Actor] = []
+        progress = len(self.steps)
+        for name, actor in self.actors.items():
+            if actor.done:
+                continue
+            if actor.waiting is not None:
+                patient.append(actor)
+                if progress > actor.attempted and name not in self.tried:
+                    retries.append(name)
+            elif actor.ready is None or actor.ready():
+                ready.append(name)
+            elif actor.sleeping:
+                sleepers.append(name)
+            elif actor.timeout is not None:
+                patient.append(actor)
+        if retries or ready or sleepers:
+            return retries + ready or sleepers
+        if patient:
+            return [min(patient, key=lambda actor: actor.since).name + TIMEOUT]
+        return []
+
+    def _why_over(self) -> str:
+        stuck = [actor for actor in self.actors.values() if not actor.done]
+        if not stuck:
+            return "finished"
+        for actor in stuck:
+            cycle = self.cycle(actor)
+            if cycle:
+                return f"deadlock: {cycle}"
+        texts = [self.why_blocked(actor) for actor in stuck if actor.wants]
+        return "deadlock: " + "; ".join(texts or ["nobody can go on"])
+
+    def why_blocked(self, actor: Actor) -> str:
+        """What `actor` waits for and who has it, in words; empty if it can go on."""
+        if actor.waiting is not None:
+            holders, wants = actor.waiting.holders(), "the lock on the database file"
+        elif actor.ready is not None and not actor.ready() and not actor.sleeping:
+            holders, wants = actor.holders() if actor.holders else (), actor.wants or actor.label
+        else:
+            return ""
+        have = [f"{holder.name} holds {what}" for holder, what in holders if holder is not None]
+        return f"{actor.name} waits for {wants}" + (f" ({', '.join(have)})" if have else "")
+
+    def cycle(self, start: Actor) -> str:
+        """The circle of threads that wait for one another, in words; empty if there is none."""
+        path: list[Actor] = []
+        actor: Actor | None = start
+        texts: dict[str, str] = {}
+        while actor is not None and actor not in path and not actor.done:
+            path.append(actor)
+            holder = next(iter(self._in_the_way_of(actor)), None)
+            if holder is None:
+                return ""
+            wants = "the database file" if actor.waiting is not None else actor.wants
+            texts[actor.name] = f"{actor.name} waits for {wants}, which {holder[0].name} holds"
+            actor = holder[0]
+        if actor is None or actor.done:
+            return ""
+        members = [member.name for member in path[path.index(actor) :]]
+        first = members.index(min(members))
+        return ", ".join(texts[name] for name in members[first:] + members[:first])
+
+    def _in_the_way_of(self, actor: Actor) -> list[tuple[Actor, str]]:
+        """Those whose locks keep `actor` waiting, threads that wait themselves first."""
+        if actor.waiting is not None:
+            holders = actor.waiting.holders()
+        elif actor.ready is not None and not actor.ready() and actor.holders is not None:
+            holders = actor.holders()
+        else:
+            return []
+        others = [(who, what) for who, what in holders if who is not None and who is not actor]
+        return [pair for pair in others if not pair[0].done] or others

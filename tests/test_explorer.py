@@ -1,0 +1,619 @@
+"""The explorer: what is a step, how learners may write, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import _thread
+import functools
+import itertools
+import os
+import queue
+import random
+import sqlite3
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import closing
+from queue import Queue
+from threading import Lock
+
+import pytest
+
+from helpers.explorer import Diverged, Program, ScheduleError, explore, replay, scheduler
+from helpers.explorer.connections import kind_of
+from helpers.explorer.primitives import StepLock
+from helpers.explorer.runner import _memory_folder
+from helpers.explorer.search import independent
+from helpers.scenarios import autocommit, begin, no_increment_lost
+
+REAL = (
+    sqlite3.connect, sqlite3.dbapi2.connect, threading.Lock, threading.RLock, time.sleep,
+    threading.Thread.start, threading.Thread.join, queue.Queue, queue.SimpleQueue,
+)  # fmt: skip
+
+
+def patched_names():
+    return (
+        sqlite3.connect, sqlite3.dbapi2.connect, threading.Lock, threading.RLock, time.sleep,
+        threading.Thread.start, threading.Thread.join, queue.Queue, queue.SimpleQueue,
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind():
+    threads = set(threading.enumerate())
+    folder = _memory_folder() or "/tmp"
+    files = {name for name in os.listdir(folder) if name.startswith("sqlite-explorer-")}
+    yield
+    assert patched_names() == REAL
+    assert set(threading.enumerate()) <= threads
+    assert {n for n in os.listdir(folder) if n.startswith("sqlite-explorer-")} <= files
+    assert scheduler.Scheduler.active is None
+
+
+def program(*threads, **options):
+    return Program("counter", threads, no_increment_lost, **options)
+
+
+def connect(path, **options):
+    return sqlite3.connect(path, isolation_level=None, **options)
+
+
+def increment(path):
+    autocommit(path)
+
+
+# -- twelve ways in which learners protect an increment ----------------------------------------
+
+global_lock = threading.Lock()
+imported_lock = Lock()
+reentrant = threading.RLock()
+locks = {"counter": threading.Lock()}
+lock_list = [threading.Lock()]
+semaphore = threading.Semaphore(1)
+condition = threading.Condition()
+local = threading.local()
+tokens: Queue[str] = Queue()
+tokens.put("the only one")
+turn = threading.Event()
+
+
+def with_global_lock(path):
+    with global_lock:
+        increment(path)
+
+
+def with_imported_lock(path):
+    imported_lock.acquire()
+    try:
+        increment(path)
+    finally:
+        imported_lock.release()
+
+
+def _again(path):
+    with reentrant:
+        increment(path)
+
+
+def with_reentrant_lock_through_a_helper(path):
+    with reentrant:
+        _again(path)
+
+
+def with_lock_in_a_dict(path):
+    with locks["counter"]:
+        increment(path)
+
+
+def with_lock_in_a_list(path):
+    with lock_list[0]:
+        increment(path)
+
+
+def with_semaphore(path):
+    with semaphore:
+        increment(path)
+
+
+def with_condition(path):
+    with condition:
+        increment(path)
+
+
+def with_a_token_from_a_queue(path):
+    token = tokens.get()
+    increment(path)
+    tokens.put(token)
+
+
+class Account:
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def add(self, path):
+        with self.lock:
+            increment(path)
+
+
+def make_closure():
+    mutex = threading.Lock()
+
+    def job(path):
+        with mutex:
+            increment(path)
+
+    return job
+
+
+def locked(function):
+    mutex = threading.Lock()
+
+    @functools.wraps(function)
+    def wrapper(path):
+        with mutex:
+            return function(path)
+
+    return wrapper
+
+
+@locked
+def with_decorator(path):
+    increment(path)
+
+
+def with_thread_local_connection(path):
+    if not hasattr(local, "connection"):
+        local.connection = connect(path)
+    with global_lock:
+        (value,) = local.connection.execute("SELECT value FROM counter").fetchone()
+        local.connection.execute("UPDATE counter SET value = ?", (value + 1,))
+    local.connection.close()
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        with_global_lock, with_imported_lock, with_reentrant_lock_through_a_helper,
+        with_lock_in_a_dict, with_lock_in_a_list, with_semaphore, with_condition,
+        with_a_token_from_a_queue, Account().add, make_closure(), with_decorator,
+        with_thread_local_connection, functools.partial(with_global_lock),
+    ],
+)  # fmt: skip
+def test_a_lock_made_earlier_protects_however_it_is_written(job):
+    exploration = explore(program(job, job))
+    assert exploration.proved, exploration
+    assert exploration.counts == {"right": exploration.schedules}
+    # One block each. Only a semaphore takes a lock of its own to give up its place: the other
+    # may come to wait in one of 3 gaps between 4 steps, or after them.
+    assert exploration.schedules == (8 if job is with_semaphore else 2)
+
+
+def test_the_locks_of_earlier_cells_are_themselves_again():
+    lock = locks["counter"]
+    explore(program(with_lock_in_a_dict, with_lock_in_a_dict))
+    assert locks["counter"] is lock
+    assert not isinstance(global_lock, StepLock)
+    assert tokens.qsize() == 1
+
+
+def test_two_locks_for_one_counter_protect_nothing():
+    # Each takes its lock, reads and writes: C(6,3) = 20. Right if one's read comes after the
+    # other's write: its acquire then stands in one of 4 places before; 2 x 4 = 8.
+    exploration = explore(program(make_closure(), make_closure()))
+    assert exploration.counts == {"wrong": 12, "right": 8}
+
+
+# -- Python's primitives -----------------------------------------------------------------------
+
+
+def test_an_event_lets_one_thread_wait_for_the_other():
+    def first(path):
+        increment(path)
+        turn.set()
+
+    def second(path):
+        turn.wait()
+        increment(path)
+
+    assert explore(program(first, second)).proved
+
+
+def test_an_event_that_nobody_sets_is_a_deadlock():
+    exploration = explore(program(lambda path: turn.wait(), increment))
+    assert set(exploration.counts) == {"deadlock"}
+    assert "A waits for" in exploration.outcomes[0][0].text
+
+
+def test_a_wait_with_a_timeout_goes_on_when_nobody_else_can():
+    def patient(path):
+        return turn.wait(timeout=1)
+
+    exploration = explore(program(patient, increment, share=None))
+    assert exploration.counts == {"wrong": exploration.schedules}
+    assert "A returned False" in exploration.outcomes[0][0].text
+
+
+def test_a_condition_wakes_who_waits_on_it():
+    ready = []
+
+    def waiter(path):
+        with condition:
+            while not ready:
+                condition.wait()
+        increment(path)
+        ready.clear()
+
+    def notifier(path):
+        with condition:
+            ready.append(1)
+            condition.notify()
+        increment(path)
+
+    assert "deadlock" not in explore(program(waiter, notifier)).counts
+
+
+def test_a_full_queue_and_a_lifo_queue_make_their_users_wait():
+    def shelf(path):
+        return queue.LifoQueue(maxsize=1)
+
+    def fill(jobs):
+        jobs.put(1)
+        jobs.put(2)
+
+    def empty(jobs):
+        return [jobs.get(), jobs.get()]
+
+    # put get put get is the only order that a queue of one place allows.
+    exploration = explore(Program("counter", [fill, empty], lambda end: True, share=shelf))
+    assert (exploration.schedules, exploration.proved) == (1, True)
+
+
+def test_a_program_may_start_and_join_threads_of_its_own():
+    def boss(path):
+        workers = [threading.Thread(target=increment, args=(path,)) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+
+    exploration = explore(Program("counter", [boss], lambda end: end.value == 2))
+    # The workers interleave in C(4,2) = 6 ways. The first join is a step once the first worker
+    # has ended: at the very end, or earlier where that worker ends before the other's last step.
+    assert exploration.counts["wrong"] > 0
+    assert exploration.counts["right"] > 0
+    assert {s for _, _, e in exploration.outcomes for s in e} == {"A", "thread 1", "thread 2"}
+
+
+def test_a_sleeper_lets_somebody_else_go_first():
+    def sleepy(path):
+        while True:
+            with closing(connect(path)) as connection:
+                (value,) = connection.execute("SELECT value FROM counter").fetchone()
+            if value:
+                return
+            time.sleep(0.01)
+
+    exploration = explore(Program("counter", [sleepy, increment], lambda end: end.value == 1))
+    assert exploration.proved, exploration
+
+
+# -- sqlite3's ways ----------------------------------------------------------------------------
+
+
+def test_kinds_of_statements():
+    kinds = {
+        "SELECT * FROM t": "read", "-- note\n select 1": "other", "/* x */ INSERT INTO t": "insert",
+        "WITH x AS (SELECT 1) UPDATE t": "change", "begin immediate": "begin immediate",
+        "BEGIN": "begin", "END": "commit", "rollback;": "end", "ROLLBACK TO s": "other",
+        "PRAGMA busy_timeout": "other", "CREATE TABLE t (i)": "change", "": "other",
+        "DELETE FROM t RETURNING i": "other", "COMMIT;": "commit",
+    }  # fmt: skip
+    assert {sql: kind_of(sql) for sql in kinds} == kinds
+
+
+def test_a_connection_of_another_thread_is_refused():
+    def share(path):
+        return {"path": path}
+
+    def first(shared):
+        shared["connection"] = sqlite3.connect(shared["path"])
+        shared["connection"].execute("SELECT 1")
+
+    def second(shared):
+        shared["connection"].execute("SELECT 1")
+
+    exploration = explore(Program("counter", [first, second], lambda end: True, share=share))
+    (outcome,) = (o for o, _, _ in exploration.outcomes)
+    assert "ProgrammingError: SQLite objects created in a thread" in outcome.text
+    assert "created in thread A and this is thread B" in outcome.text
+
+
+@pytest.mark.parametrize("way", ["busy handler", "rule"])
+@pytest.mark.parametrize("how", ["argument", "pragma"])
+def test_without_a_timeout_a_lock_is_an_error_at_once(how, way):
+    def hasty(path):
+        with closing(connect(path, timeout=0 if how == "argument" else 5)) as connection:
+            if how == "pragma":
+                connection.execute("PRAGMA busy_timeout = 0")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("COMMIT")
+
+    exploration = explore(Program("counter", [hasty, hasty], lambda end: True), waiting=way)
+    assert exploration.counts["error"] > 0
+    assert not any("timeout" in name for _, _, s in exploration.outcomes for name in s)
+
+
+def test_a_transaction_left_open_is_rolled_back_and_noted():
+    def forgetful(path):
+        sqlite3.connect(path).execute("UPDATE counter SET value = 7")
+
+    exploration = explore(Program("counter", [forgetful], lambda end: end.value == 7))
+    assert exploration.counts == {"wrong": 1}
+    assert exploration.replay().notes == ["A ended with an open transaction: rolled back"]
+
+
+def test_a_failed_commit_inside_with_is_a_rollback():
+    def writer(path):
+        with closing(sqlite3.connect(path, timeout=0)) as connection, connection:
+            connection.execute("UPDATE counter SET value = 1")
+
+    def reader(path):
+        with closing(connect(path)) as connection:
+            connection.execute("BEGIN")
+            connection.execute("SELECT value FROM counter").fetchone()
+            connection.execute("COMMIT")
+
+    exploration = explore(Program("counter", [writer, reader], lambda end: end.value == 1))
+    schedule = exploration.example("wrong")
+    assert schedule is not None
+    steps = replay(exploration.program, schedule).steps
+    labels = [step.label for step in steps if step.thread == "A"]
+    assert labels[-2:] == ["COMMIT", "ROLLBACK"]
+
+
+def test_a_script_is_a_step_for_each_statement():
+    def script(path):
+        with closing(connect(path)) as connection:
+            connection.executescript("UPDATE counter SET value = 1; UPDATE counter SET value = 2;")
+
+    # C(4,2) = 6 orders of two statements each; the last one always writes 2.
+    exploration = explore(Program("counter", [script, script], lambda end: end.value == 2))
+    assert exploration.counts == {"right": 6}
+
+
+@pytest.mark.parametrize("way", ["busy handler", "rule"])
+def test_executemany_in_autocommit_commits_row_by_row(way):
+    def many(path):
+        with closing(connect(path)) as connection:
+            connection.executemany("UPDATE counter SET value = value + ?", [(1,), (2,)])
+
+    exploration = explore(Program("counter", [many, many], lambda e: e.value == 6), waiting=way)
+    assert exploration.counts == {"right": 2}
+
+
+def test_later_fetches_are_steps_and_the_first_is_not():
+    def read(path):
+        with closing(connect(path)) as connection:
+            cursor = connection.execute("SELECT 1 FROM counter UNION ALL SELECT 2")
+            return [cursor.fetchone(), cursor.fetchone(), *cursor]
+
+    run = replay(Program("counter", [read], lambda end: True), ("A", "A", "A"))
+    assert [step.label for step in run.steps][1:] == ["fetchone", "next row"]
+    assert run.outcome is not None
+
+
+def test_the_autocommit_attribute_of_newer_pythons():
+    def job(path):
+        with closing(sqlite3.connect(path, autocommit=False)) as connection:
+            (value,) = connection.execute("SELECT value FROM counter").fetchone()
+            connection.execute("UPDATE counter SET value = ?", (value + 1,))
+            connection.commit()
+
+    exploration = explore(program(job, job))
+    if sys.version_info < (3, 12):
+        assert "TypeError: 'autocommit'" in exploration.outcomes[0][0].text
+    else:
+        # s u c each, always in a transaction: s s u u' first or after, as in BEGIN DEFERRED.
+        assert set(exploration.counts) == {"error", "right"}
+
+
+def test_a_connection_factory_is_refused_in_words():
+    def job(path):
+        sqlite3.connect(path, factory=type("Mine", (sqlite3.Connection,), {}))
+
+    (outcome,) = (o for o, _, _ in explore(program(job)).outcomes)
+    assert "factory" in outcome.text
+
+
+# -- what ends badly ---------------------------------------------------------------------------
+
+
+def test_an_error_is_an_outcome():
+    def wrong(path):
+        with closing(connect(path)) as connection:
+            connection.execute("SELECT value FROM nowhere")
+
+    exploration = explore(program(wrong, increment))
+    # One step beside two: 3 orders.
+    assert exploration.counts == {"error": 3}
+    assert "A OperationalError: no such table: nowhere" in exploration.outcomes[0][0].text
+
+
+def test_a_thread_that_never_ends_is_cut_and_named():
+    def spin(path):
+        with closing(connect(path)) as connection:
+            while True:
+                connection.execute("SELECT value FROM counter").fetchone()
+
+    exploration = explore(program(spin), step_limit=50)
+    assert exploration.counts == {"endless": 1}
+    assert exploration.outcomes[0][0].text == "endless: cut after 50 steps, A was last"
+
+
+def test_a_thread_that_takes_no_step_is_stopped_and_its_line_named(monkeypatch):
+    monkeypatch.setattr(scheduler, "PATIENCE", 0.2)
+
+    def spin(path):
+        while True:
+            pass
+
+    exploration = explore(program(spin))
+    assert exploration.counts == {"endless": 1}
+    assert "A takes no further step (line" in exploration.outcomes[0][0].text
+    assert "of spin" in exploration.outcomes[0][0].text
+
+
+def test_an_interrupt_ends_it_and_everything_is_put_back():
+    def interrupting(path):
+        increment(path)
+        _thread.interrupt_main()
+        increment(path)
+
+    with pytest.raises(KeyboardInterrupt):
+        explore(program(interrupting, begin("IMMEDIATE"), begin("IMMEDIATE")), seconds=30)
+
+
+def test_a_program_that_is_not_deterministic_is_reported():
+    choose = random.Random(1)
+
+    def whim(path):
+        with closing(connect(path)) as connection:
+            for _ in range(2):
+                connection.execute(f"SELECT {choose.random()} FROM counter").fetchone()
+
+    with pytest.raises(Diverged, match="random number"):
+        explore(program(whim, whim))
+
+
+def test_one_exploration_at_a_time():
+    def nested(path):
+        explore(program(increment))
+
+    (outcome,) = (o for o, _, _ in explore(program(nested)).outcomes)
+    assert "another exploration is running" in outcome.text
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        (("A", "B", "B"), "step 3: B waits for the lock on the database file .A holds a write"),
+        (("A", "C"), "step 2: there is no thread 'C'; can go on: A, B"),
+        (("A",) * 5, "step 5: A has ended; can go on: B"),
+        (("A:timeout",), "step 1: the timeout of A expires only when nobody else"),
+    ],
+)
+def test_a_schedule_that_cannot_be_run_says_why(schedule, message):
+    job = begin("IMMEDIATE")
+    with pytest.raises(ScheduleError, match=message):
+        replay(program(job, job), schedule)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"threads": []}, "at least one"),
+        ({"threads": {"a:b": increment}}, "':'"),
+        ({"threads": [increment], "journal_mode": "fast"}, "journal mode"),
+    ],
+)
+def test_a_program_that_cannot_be(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Program("counter", invariant=lambda end: True, **arguments)
+
+
+@pytest.mark.parametrize("limits", [{"max_schedules": 0}, {"seconds": 0}])
+def test_limits_must_be_positive(limits):
+    with pytest.raises(ValueError, match="positive"):
+        explore(program(increment), **limits)
+
+
+# -- what is reported --------------------------------------------------------------------------
+
+
+def test_a_limit_leaves_it_not_proved_and_says_how_much_was_covered():
+    exploration = explore(program(*[begin("IMMEDIATE")] * 3), max_schedules=31)
+    assert (exploration.schedules, exploration.proved) == (31, False)
+    assert 0 < exploration.covered < 0.5
+    assert "Not proved" in exploration.verdict
+    assert "% of the tree" in exploration.verdict
+
+
+def test_verdicts_name_the_claim_the_count_and_the_granularity():
+    proved = explore(program(*[begin("IMMEDIATE")] * 2, claim="nothing is lost"))
+    assert proved.verdict == (
+        "Proved: nothing is lost, in every order of the steps (8 schedules). "
+        "Steps are SQL calls and Python's locks, queues and sleeps."
+    )
+    refuted = explore(program(increment, increment, claim="nothing is lost"))
+    assert refuted.verdict == "Refuted: nothing is lost. Of 6 schedules, 4 break it."
+    assert refuted.failing == ("A", "B", "A", "B")
+    assert "67%" in str(refuted)
+    assert "<table" in refuted._repr_html_()
+
+
+def test_a_replay_becomes_a_history_for_the_timeline():
+    exploration = explore(program(increment, increment))
+    calls = list(exploration.replay().history())
+    assert [call.thread for call in calls] == list("ABAB")
+    assert [call.started for call in calls] == [0, 1_000_000, 2_000_000, 3_000_000]
+
+
+def test_a_wait_is_one_long_bar_in_the_history():
+    job = begin("IMMEDIATE")
+    run = replay(program(job, job), tuple("ABAAABBBB"))
+    waited = next(call for call in run.history() if call.thread == "B")
+    assert (waited.started, waited.ended) == (1_000_000, 6_000_000)
+
+
+def test_random_schedules_find_what_the_seed_finds_again():
+    job = program(increment, increment)
+    first, second = (explore(job, seed=7, max_schedules=40) for _ in range(2))
+    assert first == second
+    assert first.counts.keys() == {"wrong", "right"}
+    assert not first.complete
+    assert (
+        "Not proved" in explore(program(*[begin("IMMEDIATE")] * 2), seed=1, max_schedules=9).verdict
+    )
+
+
+def test_independence_of_footprints():
+    read, write = {"file": "r"}, {"file": "w"}
+    assert independent(read, read)
+    assert not independent(read, write)
+    assert independent({"lock 1": "w"}, {"lock 2": "w"})
+    assert not independent({"everything": "w"}, {})
+
+
+def final_values(increments):
+    """Final values over all interleavings of two threads, by simulation on paper."""
+    found = Counter()
+    steps = 2 * increments
+    for places in itertools.combinations(range(2 * steps), steps):
+        value, seen, done = 0, [0, 0], [0, 0]
+        for position in range(2 * steps):
+            thread = position in places
+            if done[thread] % 2:
+                value = seen[thread] + 1
+            else:
+                seen[thread] = value
+            done[thread] += 1
+        found[str(value)] += 1
+    return found
+
+
+@pytest.mark.parametrize("reduce", [False, True])
+def test_three_increments_each_end_as_a_simulation_on_paper_says(reduce):
+    def three(path):
+        with closing(connect(path)) as connection:
+            for _ in range(3):
+                (value,) = connection.execute("SELECT value FROM counter").fetchone()
+                connection.execute("UPDATE counter SET value = ?", (value + 1,))
+
+    job = Program("counter", [three, three], lambda end: end.value == 6)
+    exploration = explore(job, reduce=reduce)
+    expected = final_values(3)
+    assert sum(expected.values()) == 924  # C(12,6)
+    found = {outcome.rows: count for outcome, count, _ in exploration.outcomes}
+    assert found.keys() == expected.keys()
+    assert exploration.schedules < 924 / 2 if reduce else found == expected

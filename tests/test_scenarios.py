@@ -1,0 +1,134 @@
+"""The scenarios: counts as derived, the same by both ways to wait, reduced and in full."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections import Counter
+from contextlib import closing
+
+import pytest
+
+from helpers import scenarios
+from helpers.__main__ import main
+from helpers.explorer import Program, explore, replay
+from helpers.explorer.waiting import HandlerWaiting, RuleWaiting, choose
+from tests import lock_model
+
+CASES = [
+    pytest.param(scenario, mode, id=f"{scenario.name}-{mode}")
+    for scenario in scenarios.SCENARIOS
+    for mode in ("delete", "wal")
+]
+WAYS = (HandlerWaiting.name, RuleWaiting.name)
+
+
+def outcomes(exploration):
+    return {outcome: count for outcome, count, _ in exploration.outcomes}
+
+
+@pytest.mark.parametrize(("scenario", "mode"), CASES)
+def test_counts_are_as_derived_by_both_ways_to_wait(scenario, mode):
+    by_handler, by_rule = (explore(scenario.program(mode), waiting=way) for way in WAYS)
+    assert by_handler.counts == dict(scenario.counts)
+    assert (by_handler.waiting, by_rule.waiting) == WAYS
+    assert by_handler == by_rule
+
+
+@pytest.mark.parametrize(("scenario", "mode"), CASES)
+def test_reduction_loses_no_outcome_and_adds_none(scenario, mode):
+    full, reduced = (explore(scenario.program(mode), reduce=r) for r in (False, True))
+    assert outcomes(reduced).keys() == outcomes(full).keys()
+    assert reduced.schedules <= full.schedules
+    assert reduced.complete
+
+
+@pytest.mark.parametrize(("scenario", "mode"), CASES)
+def test_every_example_replays_to_its_outcome(scenario, mode):
+    exploration = explore(scenario.program(mode))
+    for outcome, _, schedule in exploration.outcomes:
+        run = replay(exploration.program, schedule)
+        assert (run.outcome, run.schedule) == (outcome, schedule)
+
+
+def test_reduction_leaves_out_most_of_three_threads_that_take_turns():
+    scenario = next(s for s in scenarios.SCENARIOS if s.name == "three threads, BEGIN IMMEDIATE")
+    assert explore(scenario.program("wal"), reduce=True).schedules < 186 / 3
+
+
+def test_this_python_waits_inside_sqlite():
+    assert choose().name == HandlerWaiting.name
+
+
+# -- against the model on paper --------------------------------------------------------------
+
+SQL = {
+    "b": "BEGIN",
+    "i": "BEGIN IMMEDIATE",
+    "s": "SELECT value FROM counter",
+    "u": "UPDATE counter SET value = value + 1",
+    "c": "COMMIT",
+}
+
+
+def job(letters):
+    def run(path):
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            for letter in letters:
+                connection.execute(SQL[letter]).fetchall()
+
+    return run
+
+
+def random_thread(choose):
+    kind = choose.choice(["b", "i", ""])
+    body = "".join(choose.choice("su") for _ in range(choose.randint(1, 2)))
+    return f"{kind}{body}c" if kind else body
+
+
+def random_programs(number):
+    choose = random.Random(number)
+    threads = 2 if number % 4 else 3
+    return [random_thread(choose) for _ in range(threads)]
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+@pytest.mark.parametrize("way", WAYS)
+def test_counts_agree_with_a_model_that_knows_neither_threads_nor_sqlite(mode, way):
+    upgrades = [["bsuc", "bsuc"], ["bsuc", "su"], ["bsuc", "isuc"], ["bsuc", "bsuc", "u"]]
+    for letters in upgrades + [random_programs(number) for number in range(40)]:
+        expected = lock_model.count(letters, mode)
+        if sum(expected.values()) > 1000:
+            continue
+        jobs = [job(text) for text in letters]
+        program = Program("counter", jobs, lambda end: True, journal_mode=mode)
+        found: Counter[tuple[bool, ...]] = Counter()
+        exploration = explore(program, waiting=way)
+        for outcome, count, _ in exploration.outcomes:
+            found[tuple("Error" in text for _, text in outcome.threads)] += count
+        assert found == expected, (letters, mode)
+
+
+def test_the_model_itself_is_right_about_the_classic():
+    # C(4,2): two threads of two steps that never wait.
+    assert lock_model.count(["su", "su"], "wal") == {(False, False): 6}
+    # See scenarios._DEFERRED for the derivation.
+    found = lock_model.count(["bsuc", "bsuc"], "delete")
+    assert found == {(False, False): 10, (True, False): 30, (False, True): 30}
+
+
+# -- the command -----------------------------------------------------------------------------
+
+
+def test_the_command_prints_the_table_and_finds_the_counts_as_derived(capsys):
+    assert main(["scenarios", "atomic", "deadlock", "write skew"]) == 0
+    printed = capsys.readouterr().out
+    assert "All counts are as derived." in printed
+    assert printed.count("write skew, autocommit") == 2
+
+
+def test_the_command_fails_when_a_count_is_not_as_derived(capsys, monkeypatch):
+    wrong = scenarios.Scenario("one too many", [scenarios.atomic] * 2, {"right": 3}, "")
+    monkeypatch.setattr(scenarios, "SCENARIOS", (wrong,))
+    assert main(["scenarios"]) == 1
+    assert "EXPECTED {'right': 3}" in capsys.readouterr().out
