@@ -4,15 +4,16 @@ These files run on Python 3.6 and newer with the standard library alone, as part
 package or on their own: ``python helpers/failures/recipes ID`` prints one outcome.
 """
 
-from . import (  # noqa: F401
+from . import (
     a_wrong_thread,
     b_errors,
+    b_load,
     c_silent,
     c_statements,
     d_crash,
     e_lost,
-    f_locked,
     f_leftovers,
+    f_locked,
     g_connections,
     i_autocommit,
     j_files,

@@ -4,9 +4,9 @@ import os
 import pickle
 import sqlite3
 import threading
-from typing import Any, Callable, List
+from typing import Any, Callable, Dict, List
 
-from .common import CHILD, NEVER, ALWAYS, Build, Outcome, Room, Work, failure, outcome
+from .common import ALWAYS, CHILD, NEVER, Build, Outcome, Room, Work, failure, outcome
 
 TABLE = "CREATE TABLE t (v INTEGER); INSERT INTO t VALUES (1), (2), (3);"
 WRONG_THREAD = "ProgrammingError"
@@ -20,49 +20,72 @@ def elsewhere(room: Room, fixed: bool, use: Callable[[Any], Any]) -> Outcome:
     return outcome(raised, work.error, "" if raised else "no error")
 
 
-@failure("a-execute", "execute() in another thread", "ProgrammingError at once.",
-         "Use the connection in the thread that made it.")
+@failure(
+    "a-execute",
+    "execute() in another thread",
+    "ProgrammingError at once.",
+    "Use the connection in the thread that made it.",
+)
 def execute(room: Room, fixed: bool) -> Outcome:
     """Run SQL."""
     return elsewhere(room, fixed, lambda c: c.execute("SELECT * FROM t").fetchall())
 
 
-@failure("a-cursor", "cursor() in another thread", "ProgrammingError at once.",
-         "Use the connection in the thread that made it.")
+@failure(
+    "a-cursor",
+    "cursor() in another thread",
+    "ProgrammingError at once.",
+    "Use the connection in the thread that made it.",
+)
 def cursor(room: Room, fixed: bool) -> Outcome:
     """Make a cursor."""
     return elsewhere(room, fixed, lambda c: c.cursor())
 
 
-@failure("a-commit", "commit() in another thread", "ProgrammingError at once.",
-         "Use the connection in the thread that made it.")
+@failure(
+    "a-commit",
+    "commit() in another thread",
+    "ProgrammingError at once.",
+    "Use the connection in the thread that made it.",
+)
 def commit(room: Room, fixed: bool) -> Outcome:
     """Commit."""
     return elsewhere(room, fixed, lambda c: c.commit())
 
 
-@failure("a-close", "close() in another thread", "ProgrammingError: the connection stays open.",
-         "Close the connection in the thread that made it.")
+@failure(
+    "a-close",
+    "close() in another thread",
+    "ProgrammingError: the connection stays open.",
+    "Close the connection in the thread that made it.",
+)
 def close(room: Room, fixed: bool) -> Outcome:
     """Close."""
     return elsewhere(room, fixed, lambda c: c.close())
 
 
-@failure("a-fetch", "reading a cursor in another thread", "ProgrammingError at the first row.",
-         "Read all rows, and pass the list to the other thread.")
+@failure(
+    "a-fetch",
+    "reading a cursor in another thread",
+    "ProgrammingError at the first row.",
+    "Read all rows, and pass the list to the other thread.",
+)
 def fetch(room: Room, fixed: bool) -> Outcome:
     """Make a cursor here and read it there."""
     found = room.connect(TABLE).execute("SELECT v FROM t")
     rows = found.fetchall() if fixed else found
-    work = room.run(lambda: [row for row in rows])
+    work = room.run(lambda: list(rows))
     found.close()
     raised = bool(work.error and work.error.kind == WRONG_THREAD)
     return outcome(raised, work.error, "" if raised else "no error")
 
 
-@failure("a-with", "'with connection:' in another thread",
-         "The block is entered; ProgrammingError is raised when it ends.",
-         "Use the connection in the thread that made it.")
+@failure(
+    "a-with",
+    "'with connection:' in another thread",
+    "The block is entered; ProgrammingError is raised when it ends.",
+    "Use the connection in the thread that made it.",
+)
 def with_block(room: Room, fixed: bool) -> Outcome:
     """Enter and leave the context manager."""
     entered = []  # type: List[bool]
@@ -76,9 +99,12 @@ def with_block(room: Room, fixed: bool) -> Outcome:
     return result
 
 
-@failure("a-unchecked", "What the thread check does not cover",
-         "interrupt(), in_transaction, total_changes and isolation_level answer in any thread.",
-         "Ask for something that is checked, such as cursor().")
+@failure(
+    "a-unchecked",
+    "What the thread check does not cover",
+    "interrupt(), in_transaction, total_changes and isolation_level answer in any thread.",
+    "Ask for something that is checked, such as cursor().",
+)
 def unchecked(room: Room, fixed: bool) -> Outcome:
     """Use only what is not checked."""
 
@@ -94,14 +120,17 @@ def unchecked(room: Room, fixed: bool) -> Outcome:
     return outcome(work.error is None, work.error, "the other thread saw no error")
 
 
-@failure("a-ident-reused", "A finished thread's connection works in a later thread",
-         "The later thread got the same thread id, and no error is raised.",
-         "Keep the first thread alive: its id cannot be given away, and the check works.",
-         where=CHILD)
+@failure(
+    "a-ident-reused",
+    "A finished thread's connection works in a later thread",
+    "The later thread got the same thread id, and no error is raised.",
+    "Keep the first thread alive: its id cannot be given away, and the check works.",
+    where=CHILD,
+)
 def ident_reused(room: Room, fixed: bool) -> Outcome:
     """Start threads until one has the id of the thread that made the connection."""
     made, done = threading.Event(), threading.Event()
-    found = {}  # type: dict
+    found = {}  # type: Dict[str, Any]
 
     def make() -> None:
         found["ident"] = threading.get_ident()
@@ -128,10 +157,14 @@ def _forks(_build: Build) -> str:
     return ALWAYS if hasattr(os, "fork") else NEVER
 
 
-@failure("a-fork", "A child process uses its parent's connection",
-         "No error is raised: the child's thread has the parent's id.",
-         "Close the connection before the fork, and open another in the child.",
-         happens=_forks, where=CHILD)
+@failure(
+    "a-fork",
+    "A child process uses its parent's connection",
+    "No error is raised: the child's thread has the parent's id.",
+    "Close the connection before the fork, and open another in the child.",
+    happens=_forks,
+    where=CHILD,
+)
 def fork(room: Room, fixed: bool) -> Outcome:
     """Fork with an idle connection; the child reads through it."""
     connection = room.connect(TABLE)
@@ -148,8 +181,12 @@ def fork(room: Room, fixed: bool) -> Outcome:
     return outcome(status == 0, None, "the child read through its parent's connection")
 
 
-@failure("a-pickle", "A connection passed to another process", "TypeError: it cannot be pickled.",
-         "Pass the path, and connect in the process.")
+@failure(
+    "a-pickle",
+    "A connection passed to another process",
+    "TypeError: it cannot be pickled.",
+    "Pass the path, and connect in the process.",
+)
 def pickled(room: Room, fixed: bool) -> Outcome:
     """Pickle a connection, as multiprocessing does with arguments."""
     connection = room.connect(TABLE)

@@ -7,9 +7,21 @@ import threading
 from typing import Any, Callable, Dict, List, Optional
 
 from .common import (
-    ALWAYS, CHILD, NEVER, OFTEN, PATIENCE, Build, Gate, Outcome, Room, Seen, Slow, Work,
-    failure, frozen_while, outcome, pause_on, settle, since,
-)  # fmt: skip
+    ALWAYS,
+    CHILD,
+    NEVER,
+    OFTEN,
+    PATIENCE,
+    Build,
+    Outcome,
+    Room,
+    Seen,
+    Work,
+    failure,
+    outcome,
+    since,
+)
+from .ordering import Gate, Slow, frozen_while, pause_on, settle
 
 TABLE = """
     CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT NOT NULL);
@@ -52,8 +64,12 @@ def _begin_race(build: Build) -> str:
     return ALWAYS if _frozen(build) else NEVER
 
 
-@failure("b-begin-explicit", "BEGIN while another thread's transaction is open",
-         "OperationalError: cannot start a transaction within a transaction.", OWN)
+@failure(
+    "b-begin-explicit",
+    "BEGIN while another thread's transaction is open",
+    "OperationalError: cannot start a transaction within a transaction.",
+    OWN,
+)
 def begin_explicit(room: Room, fixed: bool) -> Outcome:
     """Both threads say BEGIN; no race is needed."""
     first = room.shared(TABLE, isolation_level=None)
@@ -63,9 +79,14 @@ def begin_explicit(room: Room, fixed: bool) -> Outcome:
     return _matches(work, "cannot start a transaction within a transaction")
 
 
-@failure("b-begin-race", "Two implicit BEGINs at the same time",
-         "OperationalError: cannot start a transaction within a transaction.", OWN,
-         happens=_begin_race, where=CHILD)
+@failure(
+    "b-begin-race",
+    "Two implicit BEGINs at the same time",
+    "OperationalError: cannot start a transaction within a transaction.",
+    OWN,
+    happens=_begin_race,
+    where=CHILD,
+)
 def begin_race(room: Room, fixed: bool) -> Outcome:
     """Both threads see that no transaction is open, and both begin one."""
     if sys.version_info < (3, 12):
@@ -159,17 +180,29 @@ def _race_at_end(build: Build) -> str:
     return ALWAYS if build.sqlite < (3, 53, 3) else NEVER
 
 
-@failure("b-commit-race", "Two commits at the same time",
-         "OperationalError: cannot commit - no transaction is active.", OWN,
-         happens=_race_at_end, where=CHILD, seconds=8.0)
+@failure(
+    "b-commit-race",
+    "Two commits at the same time",
+    "OperationalError: cannot commit - no transaction is active.",
+    OWN,
+    happens=_race_at_end,
+    where=CHILD,
+    seconds=8.0,
+)
 def commit_race(room: Room, fixed: bool) -> Outcome:
     """Both threads see an open transaction; one commits it, the other finds none."""
     return _race_at(room, fixed, "COMMIT")
 
 
-@failure("b-rollback-race", "Two rollbacks at the same time",
-         "OperationalError: cannot rollback - no transaction is active.", OWN,
-         happens=_race_at_end, where=CHILD, seconds=8.0)
+@failure(
+    "b-rollback-race",
+    "Two rollbacks at the same time",
+    "OperationalError: cannot rollback - no transaction is active.",
+    OWN,
+    happens=_race_at_end,
+    where=CHILD,
+    seconds=8.0,
+)
 def rollback_race(room: Room, fixed: bool) -> Outcome:
     """Both threads see an open transaction; one rolls it back, the other finds none."""
     return _race_at(room, fixed, "ROLLBACK")
@@ -185,22 +218,30 @@ def _explicit_end(room: Room, fixed: bool, word: str) -> Outcome:
     return _matches(work, "cannot {} - no transaction is active".format(word.lower()))
 
 
-@failure("b-commit-explicit", "COMMIT after another thread's COMMIT",
-         "OperationalError: cannot commit - no transaction is active.", OWN)
+@failure(
+    "b-commit-explicit",
+    "COMMIT after another thread's COMMIT",
+    "OperationalError: cannot commit - no transaction is active.",
+    OWN,
+)
 def commit_explicit(room: Room, fixed: bool) -> Outcome:
     """A and B both believe that the open transaction is theirs; no race is needed."""
     return _explicit_end(room, fixed, "COMMIT")
 
 
-@failure("b-rollback-explicit", "ROLLBACK after another thread's ROLLBACK",
-         "OperationalError: cannot rollback - no transaction is active.", OWN)
+@failure(
+    "b-rollback-explicit",
+    "ROLLBACK after another thread's ROLLBACK",
+    "OperationalError: cannot rollback - no transaction is active.",
+    OWN,
+)
 def rollback_explicit(room: Room, fixed: bool) -> Outcome:
     """The same with ROLLBACK."""
     return _explicit_end(room, fixed, "ROLLBACK")
 
 
 def _two_on_one_statement(room: Room, fixed: bool) -> List[Work]:
-    """A stops while it binds; B runs the same SQL and keeps a row pending; A goes on; B reads on."""
+    """A stops while it binds; B runs the same SQL and keeps a row pending; A, then B, goes on."""
     first = room.shared(TABLE)
     other = second(room, first, fixed)
     gate = Gate()
@@ -214,33 +255,52 @@ def _two_on_one_statement(room: Room, fixed: bool) -> List[Work]:
     return [one, two]
 
 
-@failure("b-misuse", "Two threads bind one prepared statement",
-         "InterfaceError: bad parameter or other API misuse.", OWN, happens=since(3, 12),
-         where=CHILD)
+@failure(
+    "b-misuse",
+    "Two threads bind one prepared statement",
+    "InterfaceError: bad parameter or other API misuse.",
+    OWN,
+    happens=since(3, 12),
+    where=CHILD,
+)
 def misuse(room: Room, fixed: bool) -> Outcome:
     """A's parameters meet a statement that B has already started."""
     return _matches(_two_on_one_statement(room, fixed)[0], "bad parameter or other API misuse")
 
 
-@failure("b-index-error", "An empty row where a row exists",
-         "IndexError: tuple index out of range.", OWN, happens=since(3, 12), where=CHILD)
+@failure(
+    "b-index-error",
+    "An empty row where a row exists",
+    "IndexError: tuple index out of range.",
+    OWN,
+    happens=since(3, 12),
+    where=CHILD,
+)
 def index_error(room: Room, fixed: bool) -> Outcome:
     """The statement that B reads from was reset by A: B's first row has no columns."""
     work = _two_on_one_statement(room, fixed)[1]
     return outcome(bool(work.error and work.error.kind == "IndexError"), work.error)
 
 
-@failure("b-swapped-error", "A thread gets the other thread's error",
-         "The error belongs to another thread's statement.", OWN,
-         happens=lambda build: ALWAYS if build.python >= (3, 12) and _frozen(build) else OFTEN,
-         where=CHILD)
+@failure(
+    "b-swapped-error",
+    "A thread gets the other thread's error",
+    "The error belongs to another thread's statement.",
+    OWN,
+    happens=lambda build: ALWAYS if build.python >= (3, 12) and _frozen(build) else OFTEN,
+    where=CHILD,
+)
 def swapped_error(room: Room, fixed: bool) -> Outcome:
     """A violates UNIQUE, B asks for a missing table; the message lives in the connection."""
     first = room.shared(TABLE, isolation_level=None, timeout=8.0)
     other = second(room, first, fixed, isolation_level=None, timeout=8.0)
+    missing = "SELECT * FROM missing"
     again = "INSERT INTO t VALUES (1, 'again')"
     one, two = frozen_while(
-        room, room.path, lambda: first.execute(again), lambda: other.execute("SELECT * FROM missing")
+        room,
+        room.path,
+        lambda: first.execute(again),
+        lambda: other.execute(missing),
     )
     own = (
         one.error is not None and "UNIQUE" in one.error.message
@@ -255,9 +315,14 @@ def _systemerror(build: Build) -> str:
     return ALWAYS if build.python >= (3, 11) and _frozen(build) else NEVER
 
 
-@failure("b-system-error", "A failed commit without an exception",
-         "SystemError: ... returned NULL without setting an exception.", OWN,
-         happens=_systemerror, where=CHILD)
+@failure(
+    "b-system-error",
+    "A failed commit without an exception",
+    "SystemError: ... returned NULL without setting an exception.",
+    OWN,
+    happens=_systemerror,
+    where=CHILD,
+)
 def system_error(room: Room, fixed: bool) -> Outcome:
     """commit() fails, but another thread's success has replaced the error code."""
     script = """
@@ -282,99 +347,3 @@ def successes(connection: sqlite3.Connection, count: int) -> List[Callable[[], A
         connection.execute("SELECT %d UNION ALL SELECT 0" % number) for number in range(count)
     ]
     return [cursor.close for cursor in cursors]
-
-
-# -- what full speed brings: at least once in a few seconds --------------------------------
-
-SECONDS = 4.0
-
-
-class Hammer:
-    """Threads that use one connection at full speed until a wanted symptom is seen."""
-
-    def __init__(self, room: Room, fixed: bool, wanted: str, writes: bool, one_cursor: bool) -> None:
-        self.room, self.fixed, self.wanted = room, fixed, wanted
-        self.writes, self.one_cursor = writes, one_cursor
-        self.found = None  # type: Optional[Seen]
-        self.detail = ""
-        self.stop = threading.Event()
-        self.shared = room.shared(TABLE + "PRAGMA synchronous = OFF;", timeout=20.0)
-        self.cursor = self.shared.cursor()
-
-    def run(self, threads: int = 6) -> Outcome:
-        """Start the threads, wait for the symptom or for the time limit."""
-        works = [self.room.start(lambda n=number: self.worker(n)) for number in range(threads)]
-        self.stop.wait(SECONDS)
-        self.stop.set()
-        for work in works:
-            work.join()
-        return outcome(bool(self.found or self.detail), self.found, self.detail)
-
-    def worker(self, number: int) -> None:
-        """What one thread does: reads, or reads and writes, rows of its own."""
-        connection = sqlite3.connect(self.room.path, timeout=20) if self.fixed else self.shared
-        turn = 0
-        while not self.stop.is_set():
-            turn += 1
-            try:
-                self.unit(connection, 1 + (number + 6 * turn) % 48)
-            except Exception as error:
-                self.note(Seen(error, self.room.folder))
-        if self.fixed:
-            connection.close()
-
-    def unit(self, connection: sqlite3.Connection, key: int) -> None:
-        """One SELECT, with an UPDATE and a commit if writes are wanted."""
-        use = self.cursor if self.one_cursor and not self.fixed else connection.cursor()
-        row = use.execute("SELECT v FROM t WHERE id = ?", (key,)).fetchall()[0]
-        if row[0] is None:
-            self.note_detail("NULL in a NOT NULL column")
-        elif not row[0].rstrip("X") == "v%d" % key:
-            self.note_detail("another row's value")
-        if self.writes:
-            use.execute("UPDATE t SET v = ? WHERE id = ?", ("v%d" % key, key))
-            connection.commit()
-
-    def note(self, error: Seen) -> None:
-        """Keep the error, and stop everyone, if it is the wanted one."""
-        if self.wanted in "{}: {}".format(error.kind, error.message) and not self.found:
-            self.found = error
-            self.stop.set()
-
-    def note_detail(self, detail: str) -> None:
-        """The same for what is silent."""
-        if self.wanted == detail:
-            self.detail = detail
-            self.stop.set()
-
-
-def _often(since_python: Any = (3, 6), until: Any = (9,)) -> Callable[[Build], str]:
-    return lambda build: OFTEN if since_python <= build.python < until else NEVER
-
-
-def _register_hammer(
-    name: str, wanted: str, happens: Callable[[Build], str], writes: bool, one_cursor: bool = False
-) -> None:
-    @failure(name, "Shared connection at full speed: " + wanted, wanted + " within four seconds.",
-             OWN, happens=happens, where=CHILD, seconds=40.0)
-    def hammer(room: Room, fixed: bool) -> Outcome:
-        return Hammer(room, fixed, wanted, writes, one_cursor).run()
-
-
-HAMMERED = {
-    "b-load-begin": ("cannot start a transaction within a transaction", _often(), True),
-    "b-load-commit": ("cannot commit - no transaction is active", _often(), True),
-    "b-load-misuse": ("bad parameter or other API misuse", _often((3, 12)), False),
-    "b-load-index-error": ("IndexError", _often((3, 12)), False),
-    "b-load-another-row": ("another row available", _often(), True),
-    "b-load-no-more-rows": ("no more rows available", _often(), True),
-    "b-load-not-an-error": ("not an error", _often(), True),
-    "b-load-system-error": ("SystemError", _often((3, 11)), True),
-    "b-load-null": ("NULL in a NOT NULL column", _often((3, 12)), False),
-    "b-load-wrong-row": ("another row's value", _often((3, 12)), False),
-}  # type: Dict[str, Any]
-for _name, _entry in HAMMERED.items():
-    _register_hammer(_name, *_entry)
-_register_hammer(
-    "b-load-binding", "Error binding parameter", _often((3, 6), (3, 11)), True, one_cursor=True
-)

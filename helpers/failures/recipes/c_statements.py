@@ -1,18 +1,23 @@
 """C, from Python 3.12 on: two threads, one SQL text, one prepared statement, wrong rows."""
 
+from typing import Any, List
+
 from .b_errors import OWN, TABLE, second, successes
 from .c_silent import OWN_CURSOR, ROWS
-from .common import (
-    ALWAYS, CHILD, NEVER, Build, Gate, Outcome, Room, Slow, failure, frozen_while, outcome,
-    since,
-)  # fmt: skip
+from .common import ALWAYS, CHILD, NEVER, OFTEN, Build, Outcome, Room, failure, outcome, since
+from .ordering import Gate, Slow, frozen_while
 
 NO_CACHE = "Give each thread a connection of its own (here: cached_statements=0, which cures this)."
 
 
-@failure("c-wrong-row-read", "A SELECT returns another thread's row",
-         "A asks for row 1 and gets row 2, without an exception.", NO_CACHE,
-         happens=since(3, 12), where=CHILD)
+@failure(
+    "c-wrong-row-read",
+    "A SELECT returns another thread's row",
+    "A asks for row 1 and gets row 2, without an exception.",
+    NO_CACHE,
+    happens=since(3, 12),
+    where=CHILD,
+)
 def wrong_row_read(room: Room, fixed: bool) -> Outcome:
     """A stops while it binds its second parameter; B binds and runs the same statement."""
     connection = room.shared(ROWS, cached_statements=0 if fixed else 100)
@@ -25,9 +30,14 @@ def wrong_row_read(room: Room, fixed: bool) -> Outcome:
     return outcome(rows == [("two",)], one.error, "A asked for row 1 and got row 2")
 
 
-@failure("c-wrong-row-written", "An UPDATE writes another thread's values",
-         "Row 1 holds B's value; both threads are told that one row was changed.", OWN,
-         happens=since(3, 12), where=CHILD)
+@failure(
+    "c-wrong-row-written",
+    "An UPDATE writes another thread's values",
+    "Row 1 holds B's value; both threads are told that one row was changed.",
+    OWN,
+    happens=since(3, 12),
+    where=CHILD,
+)
 def wrong_row_written(room: Room, fixed: bool) -> Outcome:
     """A stops while it binds the id; B runs the same UPDATE with its own value."""
     first = room.shared(ROWS, isolation_level=None)
@@ -49,9 +59,14 @@ def _since_312_with_gil(build: Build) -> str:
     return ALWAYS if build.gil else OFTEN
 
 
-@failure("c-failed-insert-ok", "A failed INSERT reports success",
-         "NOT NULL is violated, no exception is raised, nothing is stored.", OWN,
-         happens=_since_312_with_gil, where=CHILD)
+@failure(
+    "c-failed-insert-ok",
+    "A failed INSERT reports success",
+    "NOT NULL is violated, no exception is raised, nothing is stored.",
+    OWN,
+    happens=_since_312_with_gil,
+    where=CHILD,
+)
 def failed_insert_ok(room: Room, fixed: bool) -> Outcome:
     """B's success replaces A's error code before A looks at it."""
     first = room.shared(TABLE, isolation_level=None, timeout=20.0)
@@ -62,9 +77,14 @@ def failed_insert_ok(room: Room, fixed: bool) -> Outcome:
     return outcome(one.error is None, one.error, "A was told that its INSERT succeeded")
 
 
-@failure("c-cursor-truncated", "A shared cursor loses rows",
-         "B is refused, and A silently gets one of five rows.", OWN_CURSOR,
-         happens=since(3, 12), where=CHILD)
+@failure(
+    "c-cursor-truncated",
+    "A shared cursor loses rows",
+    "B is refused, and A silently gets one of five rows.",
+    OWN_CURSOR,
+    happens=since(3, 12),
+    where=CHILD,
+)
 def truncated(room: Room, fixed: bool) -> Outcome:
     """A is inside a fetch when B executes: B's attempt resets A's statement."""
     connection = room.shared(ROWS)
@@ -85,15 +105,20 @@ def truncated(room: Room, fixed: bool) -> Outcome:
     return outcome(len(rows) < 5, one.error, "A got fewer rows than there are")
 
 
-@failure("c-cursor-row-factory", "A shared cursor changes hands inside a row factory",
-         "A's list holds rows of B's query.", OWN_CURSOR, where=CHILD)
+@failure(
+    "c-cursor-row-factory",
+    "A shared cursor changes hands inside a row factory",
+    "A's list holds rows of B's query.",
+    OWN_CURSOR,
+    where=CHILD,
+)
 def row_factory(room: Room, fixed: bool) -> Outcome:
     """A is inside its row factory when B executes on the same cursor; nobody is refused."""
     connection = room.shared(ROWS)
     gate, cursor = Gate(), connection.cursor()
-    used = []
+    used = []  # type: List[Any]
 
-    def slow_row(_cursor: object, row: tuple) -> tuple:
+    def slow_row(_cursor: object, row: Any) -> Any:
         if not used:
             used.append(row)
             gate.stop()

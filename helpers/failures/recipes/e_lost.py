@@ -2,11 +2,16 @@
 
 import sqlite3
 import threading
+from functools import partial
 from typing import Any, Callable, List
 
 from .common import PATIENCE, Outcome, Room, exists_since, failure, integer, outcome
 
-COUNTER = "CREATE TABLE counter (id INTEGER PRIMARY KEY, value INTEGER); INSERT INTO counter VALUES (1, 0);"
+COUNTER = """
+    CREATE TABLE counter (id INTEGER PRIMARY KEY, value INTEGER);
+    INSERT INTO counter VALUES (1, 0);
+"""
+SEEN = "two increments were acknowledged, one is stored"
 READ = "SELECT value FROM counter WHERE id = 1"
 WRITE = "UPDATE counter SET value = ? WHERE id = 1"
 IMMEDIATE = "BEGIN IMMEDIATE before the SELECT."
@@ -51,53 +56,69 @@ def lost_update(room: Room, fixed: bool, journal_mode: str = "delete", **options
     errors = [error for error in (w.join().error for w in works) if error]
     value = integer(setup, READ)
     lost = value == 1 and not errors
-    return outcome(lost, errors[0] if errors else None, "two increments were acknowledged, one is stored")
+    return outcome(lost, errors[0] if errors else None, SEEN)
 
 
-@failure("e-lost-update", "An update is lost with a connection per thread",
-         "Both commits succeed; the counter is 1, not 2.", IMMEDIATE)
+@failure(
+    "e-lost-update",
+    "An update is lost with a connection per thread",
+    "Both commits succeed; the counter is 1, not 2.",
+    IMMEDIATE,
+)
 def default_isolation(room: Room, fixed: bool) -> Outcome:
     """Python begins a transaction before the UPDATE only: the SELECT stands outside."""
     return lost_update(room, fixed)
 
 
-@failure("e-lost-update-wal", "An update is lost in WAL mode, too",
-         "Both commits succeed; the counter is 1, not 2.", IMMEDIATE)
+@failure(
+    "e-lost-update-wal",
+    "An update is lost in WAL mode, too",
+    "Both commits succeed; the counter is 1, not 2.",
+    IMMEDIATE,
+)
 def in_wal(room: Room, fixed: bool) -> Outcome:
     """WAL changes who waits for whom, not what a transaction is."""
     return lost_update(room, fixed, journal_mode="wal")
 
 
-@failure("e-lost-update-isolation-none", "An update is lost with isolation_level=None",
-         "Both UPDATEs succeed; the counter is 1, not 2.", IMMEDIATE)
+@failure(
+    "e-lost-update-isolation-none",
+    "An update is lost with isolation_level=None",
+    "Both UPDATEs succeed; the counter is 1, not 2.",
+    IMMEDIATE,
+)
 def isolation_none(room: Room, fixed: bool) -> Outcome:
     """Every statement is a transaction of its own."""
     return lost_update(room, fixed, isolation_level=None)
 
 
-@failure("e-lost-update-autocommit", "An update is lost with autocommit=True",
-         "Both UPDATEs succeed; the counter is 1, not 2.",
-         "One statement: UPDATE counter SET value = value + 1.", happens=exists_since(3, 12))
+@failure(
+    "e-lost-update-autocommit",
+    "An update is lost with autocommit=True",
+    "Both UPDATEs succeed; the counter is 1, not 2.",
+    "One statement: UPDATE counter SET value = value + 1.",
+    happens=exists_since(3, 12),
+)
 def autocommit(room: Room, fixed: bool) -> Outcome:
     """The same by the attribute of Python 3.12; the fix needs no transaction."""
     setup = room.connect(COUNTER)
     connections = [room.shared(autocommit=True, timeout=PATIENCE) for _ in range(2)]
     if fixed:
         add = "UPDATE counter SET value = value + 1 WHERE id = 1"
-        works = [room.run(lambda c=c: c.execute(add)) for c in connections]
+        works = [room.run(partial(c.execute, add)) for c in connections]
     else:
-        values = [room.run(lambda c=c: integer(c, READ)).value for c in connections]
-        works = [
-            room.run(lambda c=c, v=v: c.execute(WRITE, (v + 1,)))
-            for c, v in zip(connections, values)
-        ]
+        values = [room.run(partial(integer, c, READ)).value for c in connections]
+        works = [room.run(partial(c.execute, WRITE, (v + 1,))) for c, v in zip(connections, values)]
     error = works[0].error or works[1].error
-    return outcome(integer(setup, READ) == 1, error, "two increments were acknowledged, one is stored")
+    return outcome(integer(setup, READ) == 1, error, SEEN)
 
 
-@failure("e-lost-update-lock", "An update is lost with a lock round every statement",
-         "Both threads held the lock at every statement; the counter is 1, not 2.",
-         "Hold the lock for the whole unit of work.")
+@failure(
+    "e-lost-update-lock",
+    "An update is lost with a lock round every statement",
+    "Both threads held the lock at every statement; the counter is 1, not 2.",
+    "Hold the lock for the whole unit of work.",
+)
 def lock_per_statement(room: Room, fixed: bool) -> Outcome:
     """The lock is free between the SELECT and the UPDATE."""
     connection, lock = room.shared(COUNTER, isolation_level=None), threading.RLock()
@@ -120,4 +141,4 @@ def lock_per_statement(room: Room, fixed: bool) -> Outcome:
     works = [room.start(whole if fixed else unit) for _ in range(2)]
     errors = [work.join().error for work in works]
     value = integer(connection, READ)
-    return outcome(value == 1, errors[0] or errors[1], "two increments were acknowledged, one is stored")
+    return outcome(value == 1, errors[0] or errors[1], SEEN)

@@ -6,7 +6,14 @@ import warnings
 from typing import Any, List
 
 from .common import (
-    CHILD, SHORT, Outcome, Room, failure, integer, outcome, since,
+    CHILD,
+    SHORT,
+    Outcome,
+    Room,
+    failure,
+    integer,
+    outcome,
+    since,
 )  # fmt: skip
 from .f_locked import UPDATE, locked, pair
 
@@ -21,9 +28,12 @@ def _blocked_by(room: Room, leave: Any, mend: Any) -> Outcome:
     return locked(work, SHORT, "the timeout", "delete", "UPDATE", "SQLITE_BUSY")
 
 
-@failure("f-failed-insert", "A failed INSERT keeps the write lock",
-         "OperationalError: database is locked in another thread, after the timeout.",
-         "Roll back after every exception.")
+@failure(
+    "f-failed-insert",
+    "A failed INSERT keeps the write lock",
+    "OperationalError: database is locked in another thread, after the timeout.",
+    "Roll back after every exception.",
+)
 def failed_insert(room: Room, fixed: bool) -> Outcome:
     """The INSERT began a transaction; its failure did not end it."""
     insert = "INSERT INTO t VALUES (1, 0)"
@@ -31,9 +41,12 @@ def failed_insert(room: Room, fixed: bool) -> Outcome:
     return _blocked_by(room, lambda c: c.execute(insert), mend)
 
 
-@failure("f-empty-update", "An UPDATE of no rows keeps the write lock",
-         "OperationalError: database is locked in another thread, after the timeout.",
-         "Commit (or roll back) even if nothing was changed.")
+@failure(
+    "f-empty-update",
+    "An UPDATE of no rows keeps the write lock",
+    "OperationalError: database is locked in another thread, after the timeout.",
+    "Commit (or roll back) even if nothing was changed.",
+)
 def empty_update(room: Room, fixed: bool) -> Outcome:
     """The UPDATE began a transaction before it knew that it had nothing to do."""
     update = "UPDATE t SET v = 0 WHERE id = -1"
@@ -41,9 +54,12 @@ def empty_update(room: Room, fixed: bool) -> Outcome:
     return _blocked_by(room, lambda c: c.execute(update), mend)
 
 
-@failure("f-dead-thread", "A thread died in its transaction",
-         "OperationalError: database is locked in another thread, after the timeout.",
-         "Close the connection in a finally block.")
+@failure(
+    "f-dead-thread",
+    "A thread died in its transaction",
+    "OperationalError: database is locked in another thread, after the timeout.",
+    "Close the connection in a finally block.",
+)
 def dead_thread(room: Room, fixed: bool) -> Outcome:
     """A list (a pool, a traceback) still refers to the dead thread's connection."""
     other = pair(room, SHORT)[1]
@@ -64,9 +80,14 @@ def dead_thread(room: Room, fixed: bool) -> Outcome:
     return locked(work, SHORT, "the timeout", "delete", "UPDATE", "SQLITE_BUSY")
 
 
-@failure("h-dropped", "A dropped connection keeps its lock until the garbage collector runs",
-         "OperationalError: database is locked, although no name refers to the other connection.",
-         "Close connections yourself: contextlib.closing.", happens=since(3, 11), where=CHILD)
+@failure(
+    "h-dropped",
+    "A dropped connection keeps its lock until the garbage collector runs",
+    "OperationalError: database is locked, although no name refers to the other connection.",
+    "Close connections yourself: contextlib.closing.",
+    happens=since(3, 11),
+    where=CHILD,
+)
 def dropped(room: Room, fixed: bool) -> Outcome:
     """From Python 3.11 on, a connection that ran SQL is part of a reference cycle."""
     warnings.simplefilter("ignore")
@@ -86,8 +107,12 @@ def dropped(room: Room, fixed: bool) -> Outcome:
     return locked(work, SHORT, "the timeout", "delete", "UPDATE", "SQLITE_BUSY")
 
 
-@failure("h-with-stays-open", "'with connect(...)' does not close",
-         "After the block the connection still answers.", "contextlib.closing(connect(...)).")
+@failure(
+    "h-with-stays-open",
+    "'with connect(...)' does not close",
+    "After the block the connection still answers.",
+    "contextlib.closing(connect(...)).",
+)
 def with_stays_open(room: Room, fixed: bool) -> Outcome:
     """The block ends a transaction, not the connection."""
     connection = room.connect()
@@ -99,9 +124,14 @@ def with_stays_open(room: Room, fixed: bool) -> Outcome:
     return outcome(work.error is None, work.error, "the connection is still open")
 
 
-@failure("h-resource-warning", "A connection that nobody closed",
-         "ResourceWarning: unclosed database.", "Close it: contextlib.closing.",
-         happens=since(3, 13), where=CHILD)
+@failure(
+    "h-resource-warning",
+    "A connection that nobody closed",
+    "ResourceWarning: unclosed database.",
+    "Close it: contextlib.closing.",
+    happens=since(3, 13),
+    where=CHILD,
+)
 def resource_warning(room: Room, fixed: bool) -> Outcome:
     """Python 3.13 says so when the connection is collected."""
     with warnings.catch_warnings(record=True) as caught:

@@ -3,10 +3,22 @@
 import sqlite3
 import threading
 import time
+from functools import partial
 from typing import Any, List
 
 from .common import (
-    CHILD, LONG, OFTEN, SHORT, Build, Outcome, Room, Work, failure, integer, outcome, since,
+    CHILD,
+    LONG,
+    OFTEN,
+    SHORT,
+    Build,
+    Outcome,
+    Room,
+    Work,
+    failure,
+    integer,
+    outcome,
+    since,
     waited,
 )  # fmt: skip
 
@@ -42,9 +54,12 @@ def pair(room: Room, timeout: float, journal: str = "delete", **options: Any) ->
     return [room.shared(timeout=timeout, **options) for _ in range(2)]
 
 
-@failure("f-timeout", "Another connection writes for longer than the timeout",
-         "OperationalError: database is locked, after the timeout.",
-         "Keep transactions short: commit before the other's timeout ends.")
+@failure(
+    "f-timeout",
+    "Another connection writes for longer than the timeout",
+    "OperationalError: database is locked, after the timeout.",
+    "Keep transactions short: commit before the other's timeout ends.",
+)
 def timeout(room: Room, fixed: bool) -> Outcome:
     """A holds the write lock, B waits for it."""
     first, other = pair(room, SHORT)
@@ -55,8 +70,12 @@ def timeout(room: Room, fixed: bool) -> Outcome:
     return locked(work, SHORT, "the timeout", "delete", "UPDATE", "SQLITE_BUSY")
 
 
-@failure("f-timeout-zero", "A connection that never waits",
-         "OperationalError: database is locked, at once.", "Give connect() a timeout.")
+@failure(
+    "f-timeout-zero",
+    "A connection that never waits",
+    "OperationalError: database is locked, at once.",
+    "Give connect() a timeout.",
+)
 def timeout_zero(room: Room, fixed: bool) -> Outcome:
     """timeout=0 means: do not wait at all."""
     room.connect(TABLE)
@@ -70,9 +89,12 @@ def timeout_zero(room: Room, fixed: bool) -> Outcome:
     return locked(work.join(), LONG, "at once", "delete", "UPDATE", "SQLITE_BUSY")
 
 
-@failure("f-exclusive", "A reader meets an EXCLUSIVE transaction",
-         "OperationalError: database is locked, at a SELECT, after the timeout.",
-         "BEGIN IMMEDIATE lets readers in; or use WAL.")
+@failure(
+    "f-exclusive",
+    "A reader meets an EXCLUSIVE transaction",
+    "OperationalError: database is locked, at a SELECT, after the timeout.",
+    "BEGIN IMMEDIATE lets readers in; or use WAL.",
+)
 def exclusive(room: Room, fixed: bool) -> Outcome:
     """BEGIN EXCLUSIVE keeps readers out in a rollback journal."""
     first, other = pair(room, SHORT)
@@ -81,8 +103,12 @@ def exclusive(room: Room, fixed: bool) -> Outcome:
     return locked(work, SHORT, "the timeout", "delete", "SELECT", "SQLITE_BUSY")
 
 
-@failure("f-upgrade", "Two readers want to write",
-         "OperationalError: database is locked, at once: waiting would be a deadlock.", IMMEDIATE)
+@failure(
+    "f-upgrade",
+    "Two readers want to write",
+    "OperationalError: database is locked, at once: waiting would be a deadlock.",
+    IMMEDIATE,
+)
 def upgrade(room: Room, fixed: bool) -> Outcome:
     """Both read in a transaction; A writes; B wants to."""
     first, other = pair(room, LONG)
@@ -104,9 +130,12 @@ def _begin_and_read(connection: sqlite3.Connection, begin: str, then: str = "") 
         connection.execute(then)
 
 
-@failure("f-upgrade-commit", "The other side of that deadlock",
-         "OperationalError: database is locked, at COMMIT, after the timeout.",
-         "B rolls back as soon as it sees its error.")
+@failure(
+    "f-upgrade-commit",
+    "The other side of that deadlock",
+    "OperationalError: database is locked, at COMMIT, after the timeout.",
+    "B rolls back as soon as it sees its error.",
+)
 def upgrade_commit(room: Room, fixed: bool) -> Outcome:
     """B was refused and kept its read transaction open: A cannot commit."""
     first, other = pair(room, SHORT)
@@ -119,8 +148,12 @@ def upgrade_commit(room: Room, fixed: bool) -> Outcome:
     return locked(work, SHORT, "the timeout", "delete", "COMMIT", "SQLITE_BUSY")
 
 
-@failure("f-busy-snapshot", "A stale snapshot wants to write",
-         "OperationalError: database is locked [SQLITE_BUSY_SNAPSHOT], at once.", IMMEDIATE)
+@failure(
+    "f-busy-snapshot",
+    "A stale snapshot wants to write",
+    "OperationalError: database is locked [SQLITE_BUSY_SNAPSHOT], at once.",
+    IMMEDIATE,
+)
 def busy_snapshot(room: Room, fixed: bool) -> Outcome:
     """B reads, A commits a change, B wants to write what it can no longer see."""
     first, other = pair(room, LONG, "wal")
@@ -134,8 +167,12 @@ def busy_snapshot(room: Room, fixed: bool) -> Outcome:
     return locked(work, LONG, "at once", "wal", "UPDATE", "SQLITE_BUSY_SNAPSHOT")
 
 
-@failure("f-wal-upgrade", "A reader wants to write while another writes, in WAL",
-         "OperationalError: database is locked [SQLITE_BUSY], at once.", IMMEDIATE)
+@failure(
+    "f-wal-upgrade",
+    "A reader wants to write while another writes, in WAL",
+    "OperationalError: database is locked [SQLITE_BUSY], at once.",
+    IMMEDIATE,
+)
 def wal_upgrade(room: Room, fixed: bool) -> Outcome:
     """B reads in a transaction, A holds the write lock, B wants it."""
     first, other = pair(room, LONG, "wal")
@@ -149,9 +186,12 @@ def wal_upgrade(room: Room, fixed: bool) -> Outcome:
     return locked(work.join(), LONG, "at once", "wal", "UPDATE", "SQLITE_BUSY")
 
 
-@failure("f-commit-reader", "A reader's transaction blocks COMMIT",
-         "OperationalError: database is locked, at COMMIT, after the timeout; the work is kept.",
-         "End the read transaction; then COMMIT again.")
+@failure(
+    "f-commit-reader",
+    "A reader's transaction blocks COMMIT",
+    "OperationalError: database is locked, at COMMIT, after the timeout; the work is kept.",
+    "End the read transaction; then COMMIT again.",
+)
 def commit_reader(room: Room, fixed: bool) -> Outcome:
     """In a rollback journal, COMMIT needs the file for itself."""
     first, other = pair(room, SHORT)
@@ -183,9 +223,12 @@ def _insert_and_commit(connection: sqlite3.Connection) -> None:
     connection.commit()
 
 
-@failure("f-open-cursor", "A half-read cursor blocks COMMIT",
-         "OperationalError: database is locked, at COMMIT, after the timeout.",
-         "Read all rows, or close the cursor.")
+@failure(
+    "f-open-cursor",
+    "A half-read cursor blocks COMMIT",
+    "OperationalError: database is locked, at COMMIT, after the timeout.",
+    "Read all rows, or close the cursor.",
+)
 def open_cursor(room: Room, fixed: bool) -> Outcome:
     """No transaction was begun by the reader: its cursor alone holds the lock."""
     work = _half_read(room, fixed, _insert_and_commit)[0]
@@ -197,10 +240,13 @@ def _insert_in_with(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO t (v) VALUES (0)")
 
 
-@failure("f-with-loses-work", "'with connection:' throws the work away when COMMIT is blocked",
-         "OperationalError: database is locked, and the transaction is gone.",
-         "Read all rows, or close the cursor; commit yourself where a retry is wanted.",
-         happens=since(3, 10))
+@failure(
+    "f-with-loses-work",
+    "'with connection:' throws the work away when COMMIT is blocked",
+    "OperationalError: database is locked, and the transaction is gone.",
+    "Read all rows, or close the cursor; commit yourself where a retry is wanted.",
+    happens=since(3, 10),
+)
 def with_loses_work(room: Room, fixed: bool) -> Outcome:
     """COMMIT could be tried again, but leaving the block has rolled back."""
     work, other = _half_read(room, fixed, _insert_in_with)
@@ -211,9 +257,12 @@ def with_loses_work(room: Room, fixed: bool) -> Outcome:
     return result
 
 
-@failure("f-wal-switch", "Switching to WAL while another connection reads",
-         "OperationalError: database is locked, at PRAGMA journal_mode, after the timeout.",
-         "Switch once, at the start, before anyone reads.")
+@failure(
+    "f-wal-switch",
+    "Switching to WAL while another connection reads",
+    "OperationalError: database is locked, at PRAGMA journal_mode, after the timeout.",
+    "Switch once, at the start, before anyone reads.",
+)
 def wal_switch(room: Room, fixed: bool) -> Outcome:
     """The switch needs the file for itself."""
     first, other = pair(room, SHORT)
@@ -224,9 +273,12 @@ def wal_switch(room: Room, fixed: bool) -> Outcome:
     return locked(work, SHORT, "the timeout", "delete", "PRAGMA", "SQLITE_BUSY")
 
 
-@failure("f-shared-cache", "Shared cache: a lock on a table, and no waiting",
-         "OperationalError: database table is locked: t, at once, whatever the timeout.",
-         "Do not use cache=shared: give each thread a plain connection, and WAL.")
+@failure(
+    "f-shared-cache",
+    "Shared cache: a lock on a table, and no waiting",
+    "OperationalError: database table is locked: t, at once, whatever the timeout.",
+    "Do not use cache=shared: give each thread a plain connection, and WAL.",
+)
 def shared_cache(room: Room, fixed: bool) -> Outcome:
     """Two connections in one process share a cache; SQLite locks tables between them."""
     room.connect(TABLE)
@@ -248,9 +300,14 @@ def _often(_build: Build) -> str:
     return OFTEN
 
 
-@failure("f-starvation", "The busy timeout is not a queue",
-         "One thread commits more than five times as often as another, or times out.",
-         "A threading.Lock in front of the database.", happens=_often, where=CHILD)
+@failure(
+    "f-starvation",
+    "The busy timeout is not a queue",
+    "One thread commits more than five times as often as another, or times out.",
+    "A threading.Lock in front of the database.",
+    happens=_often,
+    where=CHILD,
+)
 def starvation(room: Room, fixed: bool) -> Outcome:
     """Eight writers hold the lock for ten milliseconds at a time, for three seconds."""
     room.connect(TABLE + "PRAGMA journal_mode = wal;")
@@ -271,7 +328,7 @@ def starvation(room: Room, fixed: bool) -> Outcome:
                 errors.append(str(error))
         connection.close()
 
-    works = [room.start(lambda n=n: write(n)) for n in range(8)]
+    works = [room.start(partial(write, n)) for n in range(8)]
     for work in works:
         work.join()
     numbers = [counts.get(name, 0) for name in range(8)]

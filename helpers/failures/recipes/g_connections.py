@@ -3,9 +3,12 @@
 from .common import Outcome, Room, failure, integer, outcome
 
 
-@failure("g-memory", "Each connection to :memory: is a database of its own",
-         "OperationalError: no such table, in the second thread.",
-         "A file; or file:/name?vfs=memdb as a URI (SQLite 3.36 and newer).")
+@failure(
+    "g-memory",
+    "Each connection to :memory: is a database of its own",
+    "OperationalError: no such table, in the second thread.",
+    "A file; or file:/name?vfs=memdb as a URI (SQLite 3.36 and newer).",
+)
 def memory(room: Room, fixed: bool) -> Outcome:
     """One thread makes the table, another looks for it."""
     path = room.path if fixed else ":memory:"

@@ -7,7 +7,16 @@ import sys
 from typing import Any
 
 from .common import (
-    ALWAYS, CHILD, NEVER, SHORT, Build, Outcome, Room, failure, integer, outcome,
+    ALWAYS,
+    CHILD,
+    NEVER,
+    SHORT,
+    Build,
+    Outcome,
+    Room,
+    failure,
+    integer,
+    outcome,
 )  # fmt: skip
 from .f_locked import TABLE, UPDATE
 
@@ -27,10 +36,14 @@ def _writes_elsewhere(room: Room) -> bool:
     return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
 
 
-@failure("j-open-close", "Opening and closing the database file drops its locks",
-         "Another process writes during our transaction; our commit: disk I/O error.",
-         "Never open the file beside SQLite; copy it with Connection.backup().",
-         happens=_posix, where=CHILD)
+@failure(
+    "j-open-close",
+    "Opening and closing the database file drops its locks",
+    "Another process writes during our transaction; our commit: disk I/O error.",
+    "Never open the file beside SQLite; copy it with Connection.backup().",
+    happens=_posix,
+    where=CHILD,
+)
 def open_close(room: Room, fixed: bool) -> Outcome:
     """POSIX gives up all locks of a process on a file when it closes any handle of it."""
     connection = room.connect(TABLE, isolation_level=None)
@@ -50,10 +63,14 @@ def _apsw() -> Any:
         return None
 
 
-@failure("j-two-libraries", "Two SQLite libraries in one process",
-         "Both hold a write transaction on one file at the same time.",
-         "One library per process and file.",
-         happens=lambda build: ALWAYS if os.name == "posix" and _apsw() else NEVER, where=CHILD)
+@failure(
+    "j-two-libraries",
+    "Two SQLite libraries in one process",
+    "Both hold a write transaction on one file at the same time.",
+    "One library per process and file.",
+    happens=lambda build: ALWAYS if os.name == "posix" and _apsw() else NEVER,
+    where=CHILD,
+)
 def two_libraries(room: Room, fixed: bool) -> Outcome:
     """Each library keeps its own list of locks, and the system knows only the process."""
     apsw = _apsw()
@@ -69,9 +86,13 @@ def two_libraries(room: Room, fixed: bool) -> Outcome:
     return outcome(work.error is None, work.error, "two writers hold one lock")
 
 
-@failure("j-deleted", "The database file is deleted while it is open",
-         "OperationalError: attempt to write a readonly database.",
-         "Close every connection first.", happens=_posix)
+@failure(
+    "j-deleted",
+    "The database file is deleted while it is open",
+    "OperationalError: attempt to write a readonly database.",
+    "Close every connection first.",
+    happens=_posix,
+)
 def deleted(room: Room, fixed: bool) -> Outcome:
     """What a notebook cell with os.remove does when it is run again."""
     connection = room.connect(TABLE)
@@ -84,9 +105,14 @@ def deleted(room: Room, fixed: bool) -> Outcome:
     return outcome(bool(work.error and "readonly" in work.error.message), work.error)
 
 
-@failure("j-fork-close", "A child process closes its parent's connection",
-         "OperationalError: disk I/O error, at the parent's COMMIT.",
-         "Open connections after the fork.", happens=_posix, where=CHILD)
+@failure(
+    "j-fork-close",
+    "A child process closes its parent's connection",
+    "OperationalError: disk I/O error, at the parent's COMMIT.",
+    "Open connections after the fork.",
+    happens=_posix,
+    where=CHILD,
+)
 def fork_close(room: Room, fixed: bool) -> Outcome:
     """The child's close() rolls back what it takes for a dead process's journal."""
     connection = room.connect(TABLE, isolation_level=None)
@@ -104,9 +130,15 @@ def fork_close(room: Room, fixed: bool) -> Outcome:
     return outcome(bool(work.error and "disk I/O error" in work.error.message), work.error)
 
 
-@failure("j-fork-wal", "A child process commits its parent's WAL transaction",
-         "OperationalError: locking protocol, at the parent's COMMIT, after ten seconds.",
-         "Open connections after the fork.", happens=_posix, where=CHILD, seconds=40.0)
+@failure(
+    "j-fork-wal",
+    "A child process commits its parent's WAL transaction",
+    "OperationalError: locking protocol, at the parent's COMMIT, after ten seconds.",
+    "Open connections after the fork.",
+    happens=_posix,
+    where=CHILD,
+    seconds=40.0,
+)
 def fork_wal(room: Room, fixed: bool) -> Outcome:
     """Parent and child share a transaction, not the memory that says how far it got."""
     connection = room.connect(TABLE, isolation_level=None)
