@@ -18,14 +18,14 @@ from .common import (
 from .f_locked import UPDATE, locked, pair
 
 
-def _blocked_by(room: Room, leave: Any, mend: Any) -> Outcome:
+def _blocked_by(room: Room, leave: Any, mend: Any, holder: str) -> Outcome:
     """A does something and goes away; B wants to write."""
     first, other = pair(room, SHORT, isolation_level="")
     room.attempt(lambda: leave(first))
     if mend:
         mend(first)
     work = room.run(lambda: other.execute(UPDATE))
-    return locked(work, SHORT, "the timeout", "delete", "UPDATE", "SQLITE_BUSY")
+    return locked(work, SHORT, "the timeout", "delete", "UPDATE", "SQLITE_BUSY", holder=holder)
 
 
 @failure(
@@ -38,7 +38,7 @@ def failed_insert(room: Room, fixed: bool) -> Outcome:
     """The INSERT began a transaction; its failure did not end it."""
     insert = "INSERT INTO t VALUES (1, 0)"
     mend = (lambda c: c.rollback()) if fixed else None
-    return _blocked_by(room, lambda c: c.execute(insert), mend)
+    return _blocked_by(room, lambda c: c.execute(insert), mend, "failed")
 
 
 @failure(
@@ -51,7 +51,7 @@ def empty_update(room: Room, fixed: bool) -> Outcome:
     """The UPDATE began a transaction before it knew that it had nothing to do."""
     update = "UPDATE t SET v = 0 WHERE id = -1"
     mend = (lambda c: c.commit()) if fixed else None
-    return _blocked_by(room, lambda c: c.execute(update), mend)
+    return _blocked_by(room, lambda c: c.execute(update), mend, "changed nothing")
 
 
 @failure(
@@ -77,7 +77,7 @@ def dead_thread(room: Room, fixed: bool) -> Outcome:
     room.run(die)
     work = room.run(lambda: other.execute(UPDATE))
     pool[0].close()
-    return locked(work, SHORT, "the timeout", "delete", "UPDATE", "SQLITE_BUSY")
+    return locked(work, SHORT, "the timeout", "delete", "UPDATE", "SQLITE_BUSY", holder="ended")
 
 
 @failure(
@@ -104,7 +104,7 @@ def dropped(room: Room, fixed: bool) -> Outcome:
     work = room.run(lambda: other.execute(UPDATE))
     gc.enable()
     gc.collect()
-    return locked(work, SHORT, "the timeout", "delete", "UPDATE", "SQLITE_BUSY")
+    return locked(work, SHORT, "the timeout", "delete", "UPDATE", "SQLITE_BUSY", holder="ended")
 
 
 @failure(

@@ -32,7 +32,9 @@ UPDATE = "UPDATE t SET v = v + 1 WHERE id = 1"
 IMMEDIATE = "BEGIN IMMEDIATE: say at the start that the transaction will write."
 
 
-def locked(work: Work, timeout: float, expected: str, journal: str, at: str, name: str) -> Outcome:
+def locked(
+    work: Work, timeout: float, expected: str, journal: str, at: str, name: str, **more: str
+) -> Outcome:
     """The outcome of a statement that should have met a lock.
 
     It happened if the text, the error name (where Python tells it) and the waiting agree.
@@ -44,7 +46,7 @@ def locked(work: Work, timeout: float, expected: str, journal: str, at: str, nam
         and error.errorname in ("", name)
         and time_taken == expected
     )
-    return outcome(happened, error, "", waited=time_taken, journal_mode=journal, at=at)
+    return outcome(happened, error, "", waited=time_taken, journal_mode=journal, at=at, **more)
 
 
 def pair(room: Room, timeout: float, journal: str = "delete", **options: Any) -> List[Any]:
@@ -67,7 +69,9 @@ def timeout(room: Room, fixed: bool) -> Outcome:
     if fixed:
         first.execute("COMMIT")
     work = room.run(lambda: other.execute(UPDATE))
-    return locked(work, SHORT, "the timeout", "delete", "UPDATE", "SQLITE_BUSY")
+    return locked(
+        work, SHORT, "the timeout", "delete", "UPDATE", "SQLITE_BUSY", holder="is working"
+    )
 
 
 @failure(
@@ -86,7 +90,9 @@ def timeout_zero(room: Room, fixed: bool) -> Outcome:
     if not fixed:
         work.join()
     first.execute("ROLLBACK")
-    return locked(work.join(), LONG, "at once", "delete", "UPDATE", "SQLITE_BUSY")
+    result = locked(work.join(), LONG, "at once", "delete", "UPDATE", "SQLITE_BUSY")
+    result["answers"]["timeout"] = "0"
+    return result
 
 
 @failure(
@@ -254,6 +260,7 @@ def with_loses_work(room: Room, fixed: bool) -> Outcome:
     gone = not other.in_transaction and integer(other, "SELECT count(*) FROM t") == 2000
     result["happened"] = result["happened"] and gone
     result["detail"] = "the work was rolled back" if gone else ""
+    result["answers"]["at"] = "WITH"
     return result
 
 
