@@ -88,7 +88,7 @@ _QUESTIONS = [
     Question(
         "holder",
         "What has the other thread done with its transaction?",
-        ("is working", "failed", "changed nothing", "ended"),
+        ("is working", "has committed", "failed", "changed nothing", "ended"),
     ),
     Question("shared_cache", "Was it opened with cache=shared?", ("yes", "no")),
     Question("autocommit", "What is connection.autocommit?", ("False", "not False")),

@@ -237,7 +237,7 @@ def drop_while_reading(room: Room, fixed: bool) -> Outcome:
     """The reader and the DROP are one connection: no timeout applies."""
     error = _while_reading(room, fixed, lambda c: c.execute("DROP TABLE t"))[1].error
     locked = bool(error and "database table is locked" in error.message)
-    return outcome(locked, error, waited="at once", journal_mode="delete")
+    return outcome(locked, error, waited="at once", shared_cache="no")
 
 
 def _write_and_rollback(connection: sqlite3.Connection) -> None:

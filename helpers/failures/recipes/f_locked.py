@@ -170,7 +170,9 @@ def busy_snapshot(room: Room, fixed: bool) -> Outcome:
         _begin_and_read(other, "BEGIN")
         first.execute(UPDATE)
     work = room.run(lambda: other.execute(UPDATE))
-    return locked(work, LONG, "at once", "wal", "UPDATE", "SQLITE_BUSY_SNAPSHOT")
+    return locked(
+        work, LONG, "at once", "wal", "UPDATE", "SQLITE_BUSY_SNAPSHOT", holder="has committed"
+    )
 
 
 @failure(
@@ -189,7 +191,7 @@ def wal_upgrade(room: Room, fixed: bool) -> Outcome:
     else:
         work = room.start(lambda: _begin_and_read(other, "BEGIN IMMEDIATE", UPDATE))
     room.run(lambda: first.execute("ROLLBACK"))
-    return locked(work.join(), LONG, "at once", "wal", "UPDATE", "SQLITE_BUSY")
+    return locked(work.join(), LONG, "at once", "wal", "UPDATE", "SQLITE_BUSY", holder="is working")
 
 
 @failure(
@@ -299,7 +301,7 @@ def shared_cache(room: Room, fixed: bool) -> Outcome:
     first.execute("ROLLBACK")
     at_once = waited(work, LONG) == "at once"
     table = bool(work.error and "table is locked" in work.error.message)
-    answers = {"waited": waited(work, LONG), "journal_mode": "delete", "at": "SELECT"}
+    answers = {"waited": waited(work, LONG), "at": "SELECT", "shared_cache": "yes"}
     return outcome(table and at_once, work.error, **answers)
 
 

@@ -11,7 +11,7 @@ SEPARATE = "Do it on a connection with autocommit=True."
 def _refused(room: Room, fixed: bool, sql: str, text: str) -> Outcome:
     connection = room.connect(autocommit=fixed)
     work = room.attempt(lambda: connection.execute(sql).fetchall())
-    return outcome(bool(work.error and text in work.error.message), work.error)
+    return outcome(bool(work.error and text in work.error.message), work.error, autocommit="False")
 
 
 @failure(
@@ -86,7 +86,9 @@ def pinned_snapshot(room: Room, fixed: bool) -> Outcome:
     first.execute(UPDATE)
     first.commit()
     work = room.run(lambda: other.execute(UPDATE))
-    return locked(work, LONG, "at once", "wal", "UPDATE", "SQLITE_BUSY_SNAPSHOT")
+    return locked(
+        work, LONG, "at once", "wal", "UPDATE", "SQLITE_BUSY_SNAPSHOT", holder="has committed"
+    )
 
 
 @failure(

@@ -102,7 +102,8 @@ def deleted(room: Room, fixed: bool) -> Outcome:
     if fixed:
         connection = room.connect(TABLE)
     work = room.attempt(lambda: connection.execute(UPDATE))
-    return outcome(bool(work.error and "readonly" in work.error.message), work.error)
+    readonly = bool(work.error and "readonly" in work.error.message)
+    return outcome(readonly, work.error, file_replaced="yes")
 
 
 @failure(
