@@ -13,6 +13,7 @@ and undoing a step costs as little as taking one.
 from __future__ import annotations
 
 import contextlib
+import html
 import sqlite3
 from collections.abc import Iterable
 
@@ -23,6 +24,7 @@ from helpers.explorer.program import Outcome, Program, Step, rows_text
 from helpers.explorer.runner import Follow, Runner
 from helpers.explorer.scheduler import Scheduler
 from helpers.history import History, shorten
+from helpers.tables import Table
 
 #: Longest text in a column of the table of steps, in characters.
 WIDTH = 60
@@ -152,8 +154,8 @@ class Stage:
         return str(self)
 
     def _repr_html_(self) -> str:
-        with pd.option_context("display.max_colwidth", None):
-            return f"{self.table().to_html(border=0)}\n<p>{self.status}</p>"
+        table = Table(self.table().rename_axis("step no."), index=True)._repr_html_()
+        return f"{table}\n<p>{html.escape(self.status)}</p>"
 
 
 class _Scene:

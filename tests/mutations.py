@@ -44,11 +44,14 @@ class Mutation:
     new: str
 
 
+ONE_CONNECTION = "notebooks/01_one_connection_many_threads.ipynb"
+ONE_CONNECTION_SOLVED = "notebooks/solutions/01_one_connection_many_threads.ipynb"
+
 MUTATIONS = [
     Mutation(
         name="shared-made-safe",
         claims=("five-threads-break", "acknowledged-work-is-lost"),
-        notebook="notebooks/01_one_connection_many_threads.ipynb",
+        notebook=ONE_CONNECTION,
         file="helpers/strategies/shared.py",
         old="""\
         result = unit_of_work(self.connection)
@@ -60,6 +63,57 @@ MUTATIONS = [
         with lock, self.connection:
             return unit_of_work(self.connection)
 """,
+    ),
+    Mutation(
+        name="any-thread-may-call",
+        claims=("python-refuses",),
+        notebook=ONE_CONNECTION,
+        file="helpers/databases.py",
+        old="SAMPLES = tuple(_SCHEMAS)",
+        new="""\
+SAMPLES = tuple(_SCHEMAS)
+sqlite3.connect = functools.partial(sqlite3.connect, check_same_thread=False)
+""",
+    ),
+    Mutation(
+        name="rollback-forgotten",
+        claims=("a-rollback-takes-the-other-threads-work", "the-explorer-finds-every-outcome"),
+        notebook=ONE_CONNECTION,
+        file="helpers/explorer/connections.py",
+        old='self._end("ROLLBACK", lambda: sqlite3.Connection.rollback(self))',
+        new='self._end("ROLLBACK", lambda: None)',
+    ),
+    Mutation(
+        name="lock-forgotten",
+        claims=("one-lock-keeps-every-promise",),
+        notebook=ONE_CONNECTION,
+        file=ONE_CONNECTION,
+        old="with self.lock, self.connection:",
+        new="with self.connection:",
+    ),
+    Mutation(
+        name="nobody-cancels",
+        claims=("releasing-is-not-enough",),
+        notebook=ONE_CONNECTION_SOLVED,
+        file="helpers/workloads.py",
+        old="(number + 1) % self.cancel_every == 0",
+        new="False",
+    ),
+    Mutation(
+        name="rollback-before-release-forgotten",
+        claims=("rollback-before-release",),
+        notebook=ONE_CONNECTION_SOLVED,
+        file=ONE_CONNECTION_SOLVED,
+        old="self.connection.rollback()",
+        new="pass",
+    ),
+    Mutation(
+        name="whole-unit-locked",
+        claims=("locking-the-commit-is-not-enough",),
+        notebook=ONE_CONNECTION_SOLVED,
+        file=ONE_CONNECTION_SOLVED,
+        old="class LocksTheCommit(Locked):",
+        new='LocksTheCommit = Repaired\\n",\n    "class Other(Locked):',
     ),
 ]
 
@@ -82,6 +136,7 @@ def problems(mutation: Mutation, root: Path = ROOT) -> list[str]:
     with TemporaryDirectory(prefix="mutation-", ignore_cleanup_errors=True) as folder:
         copy_course(root, Path(folder), mutation.notebook)
         change(mutation, Path(folder))
+        cut(Path(folder) / mutation.notebook, max(cells[claim] for claim in mutation.claims))
         red = failed_cells(Path(folder), mutation.notebook)
     if red and min(red) not in cells.values():
         found.append(f"red before any claim: Cell {min(red)}")
@@ -122,6 +177,14 @@ def copy_course(root: Path, folder: Path, notebook: str) -> None:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
+
+
+def cut(path: Path, last: int) -> None:
+    """Drop the code cells after number `last`: they cannot tell anything about its claim."""
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    notebook.cells = code[: last + 1]
+    nbformat.write(notebook, path)
 
 
 def change(mutation: Mutation, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -116,3 +117,138 @@ def test_wrong_choices_are_named():
         predict("What happens?", OPTIONS, answer="X")
     with pytest.raises(ValueError, match="two choices or more, not 1"):
         predict("What happens?", {"A": "this"})
+
+
+# -- check: the explorer tells which schedule breaks an attempt ------------------------------
+
+SELECT = "SELECT value FROM counter"
+UPDATE = "UPDATE counter SET value = ?"
+lock = threading.Lock()
+
+
+def add_one(connection):
+    (value,) = connection.execute(SELECT).fetchone()
+    connection.execute(UPDATE, (value + 1,))
+
+
+def naive(path, timeout=5.0):
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=timeout)) as connection:
+        add_one(connection)
+
+
+def patient(path):
+    naive(path, timeout=60)
+
+
+def locked_per_statement(path):
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        with lock:
+            (value,) = connection.execute(SELECT).fetchone()
+        with lock:
+            connection.execute(UPDATE, (value + 1,))
+
+
+def locked(path):
+    with lock:
+        naive(path)
+
+
+def transaction(kind):
+    def job(path):
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute(f"BEGIN {kind}".strip())
+            add_one(connection)
+            connection.execute("COMMIT")
+
+    return job
+
+
+def begins_too_late(path):
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        (value,) = connection.execute(SELECT).fetchone()
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(UPDATE, (value + 1,))
+        connection.execute("COMMIT")
+
+
+def atomic(path):
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE counter SET value = value + 1")
+
+
+@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+@pytest.mark.parametrize("right", [locked, transaction("IMMEDIATE"), atomic])
+def test_right_increments_are_solved(right, journal_mode):
+    verdict = exercises.check(right, journal_mode=journal_mode)
+    assert verdict.solved
+    assert verdict.exploration.proved
+    assert "no increment is lost in any" in str(verdict)
+    with pytest.raises(ValueError, match="nothing to replay"):
+        verdict.stage()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "lesson"),
+    [
+        ([naive], "No transaction spans the SELECT and the UPDATE"),
+        ([patient], "a longer timeout changes nothing"),
+        ([locked_per_statement], "gives it back between its SELECT and its UPDATE"),
+        ([locked, naive], "Only A takes the lock"),
+        ([transaction("DEFERRED")], "Which BEGIN takes the write lock before the SELECT?"),
+        ([transaction("")], "refused at once, whatever its timeout"),
+        ([begins_too_late], "it must begin before the SELECT"),
+    ],
+)
+def test_each_wrong_increment_hears_what_is_wrong_with_it(jobs, lesson):
+    verdict = exercises.check(*jobs)
+    assert not verdict.solved
+    assert lesson in verdict.reason
+    assert verdict.stage().outcome is not None
+
+
+def test_the_schedule_of_a_lost_update_is_told_step_by_step():
+    told = "B reads in step 2, A writes in step 3, and B overwrites that in step 4."
+    assert told in exercises.check(naive).reason
+    told = "B reads in step 4, A commits in step 5, and B overwrites that in step 7."
+    assert told in exercises.check(begins_too_late).reason
+
+
+def test_an_increment_that_is_wrong_alone_is_told_so():
+    def by_two(path):
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("UPDATE counter SET value = value + 2")
+
+    def misspelt(path):
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("UPDATE countre SET value = 1")
+
+    def uncommitted(path):
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("UPDATE counter SET value = value + 1")
+
+    assert "already alone, without a second thread: 2 in the counter" in str(
+        exercises.check(by_two)
+    )
+    assert "no such table: countre" in str(exercises.check(misspelt))
+    assert "0 in the counter" in str(exercises.check(uncommitted))
+
+
+def test_two_locks_in_opposite_orders_are_a_deadlock():
+    first, second = threading.Lock(), threading.Lock()
+
+    def forwards(path):
+        with first, second:
+            atomic(path)
+
+    def backwards(path):
+        with second, first:
+            atomic(path)
+
+    verdict = exercises.check(forwards, backwards)
+    assert not verdict.solved
+    assert "does not come to an end: deadlock" in verdict.reason
+
+
+def test_the_number_of_functions_is_checked():
+    with pytest.raises(ValueError, match="one function, or one for each of two threads, not 3"):
+        exercises.check(naive, naive, naive)

@@ -18,6 +18,16 @@ def test_notebook_notices(mutation):
     assert mutations.problems(mutation) == []
 
 
+def test_every_claim_has_a_mutation():
+    claims = {
+        (path.relative_to(mutations.ROOT).as_posix(), claim)
+        for path in (mutations.ROOT / "notebooks").rglob("*.ipynb")
+        if ".ipynb_checkpoints" not in path.parts
+        for claim in mutations.claimed(path)
+    }
+    assert claims == {(m.notebook, claim) for m in MUTATIONS for claim in m.claims}
+
+
 def test_names_are_unique():
     names = [mutation.name for mutation in MUTATIONS]
     assert len(names) == len(set(names))

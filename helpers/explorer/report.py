@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -15,6 +16,7 @@ from helpers.explorer import parallel
 from helpers.explorer.program import KINDS, Outcome, Program, Run, Schedule
 from helpers.explorer.runner import STEP_LIMIT, Follow, Runner
 from helpers.explorer.search import Tally, depth_first, sample
+from helpers.tables import Table
 
 #: Limits of one exploration, unless told otherwise.
 MAX_SCHEDULES = 100_000
@@ -149,8 +151,7 @@ class Exploration:
         return str(self)
 
     def _repr_html_(self) -> str:
-        with pd.option_context("display.max_colwidth", None):
-            return f"{self.table().to_html(index=False, border=0)}\n<p>{self.verdict}</p>"
+        return f"{Table(self.table())._repr_html_()}\n<p>{html.escape(self.verdict)}</p>"
 
 
 _FAILED = {
