@@ -1,4 +1,4 @@
-"""Diagnose: the right cause first for every error that this course can raise, nothing for others."""
+"""Diagnose: the right cause first for every error of this course, nothing for other texts."""
 
 import io
 import re

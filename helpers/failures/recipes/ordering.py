@@ -74,7 +74,7 @@ def settle() -> None:
 
 def freeze() -> None:
     """Hold the GIL until no C code of another thread computes any more."""
-    _until_quiet(_sleep_with_gil, 8)
+    _until_quiet(_sleep_with_gil, 14)
 
 
 def _until_quiet(sleep: Callable[[float], Any], times: int) -> None:
