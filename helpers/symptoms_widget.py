@@ -50,8 +50,10 @@ class LookUp:
     def _buttons(self, question: Question | None) -> list[Any]:
         from ipywidgets import Button
 
+        if question is None:
+            return []
         buttons = []
-        for option in question.options if question else ():
+        for option in question.options:
             button = Button(description=option)
             button.on_click(lambda _, key=question.key, option=option: self._answered(key, option))
             buttons.append(button)
