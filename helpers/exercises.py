@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,6 +51,10 @@ class Verdict:
 
     def __repr__(self) -> str:
         return str(self)
+
+    def _repr_html_(self) -> str:
+        word, _, reason = str(self).partition(": ")
+        return f"<p><b>{word}:</b> {html.escape(reason)}</p>"
 
 
 def no_increment_lost(end: Ending) -> bool:

@@ -101,6 +101,11 @@ class Stage:
         return dict(self._run.blocked)
 
     @property
+    def lines(self) -> dict[str, int]:
+        """For every thread that has not ended: the line of its source file at which it is."""
+        return dict(self._run.lines)
+
+    @property
     def steps(self) -> list[Step]:
         """The steps taken so far."""
         return list(self._run.steps)
@@ -154,8 +159,11 @@ class Stage:
         return str(self)
 
     def _repr_html_(self) -> str:
-        table = Table(self.table().rename_axis("step no."), index=True)._repr_html_()
-        return f"{table}\n<p>{html.escape(self.status)}</p>"
+        return f"{self.table_html()}\n<p>{html.escape(self.status)}</p>"
+
+    def table_html(self) -> str:
+        """`table` as HTML for reading."""
+        return Table(self.table().rename_axis("step no."), index=True)._repr_html_()
 
 
 class _Scene:

@@ -296,6 +296,8 @@ class SteppingConnection(sqlite3.Connection):
         """The BEGIN that `sqlite3` sends before a change."""
         begin = f"BEGIN {self._level}".strip()
         if actor is None or not self.shared:
+            if actor is not None:
+                actor.step.before = begin
             self._call(actor, lambda: self.raw(begin), kind_of(begin))
             return actor
         actor.step.label = f"is a transaction open? no ({label})"
@@ -311,6 +313,7 @@ class SteppingConnection(sqlite3.Connection):
         actor = self._enter(operation, operation)
         if not self.open_transaction:
             if actor is not None:
+                actor.step.sql = ""
                 actor.step.result = Text("no transaction is open: nothing to do")
             return
         self._call(actor, call, "commit" if operation == "COMMIT" else "end")

@@ -170,7 +170,8 @@ class Step:
 
     `outcome` is ``ok``, ``error``, ``waits`` (SQLite's busy handler was called and the
     thread is parked) or ``timeout``. `began` is the number of the step in which the call
-    was first tried. `touched` maps a shared resource to ``r`` or ``w``.
+    was first tried. `before` is the BEGIN that `sqlite3` sent within the same step.
+    `touched` maps a shared resource to ``r`` or ``w``.
     """
 
     thread: str
@@ -182,6 +183,7 @@ class Step:
     outcome: str = "ok"
     result: object = None
     error: CallError | None = None
+    before: str = ""
     touched: dict[str, str] = field(default_factory=dict)
 
 
@@ -190,7 +192,8 @@ class Run:
     """One schedule as it was run: its steps, and where every thread stands at the end.
 
     `pending` maps a thread that has not ended to its next step; `blocked` maps a thread
-    that cannot go on to what it waits for. `outcome` is None while threads remain.
+    that cannot go on to what it waits for; `lines` maps a thread to the line of its
+    function, in its source file, at which it is parked. `outcome` is None while threads remain.
     `notes` are remarks: a thread ended with an open transaction; locks form a cycle.
     """
 
@@ -201,6 +204,7 @@ class Run:
     blocked: dict[str, str]
     choices: list[str]
     notes: list[str]
+    lines: dict[str, int] = field(default_factory=dict)
 
     def history(self) -> History:
         """The steps as a `History`, one millisecond each, for timelines and tables."""

@@ -101,7 +101,7 @@ class Runner:
         try:
             self.refresh()
             actors = self._prepare(scheduler)
-            scheduler.run(lambda: _stand(scheduler))
+            scheduler.run(lambda: _stand(scheduler, self.program))
         finally:
             Scheduler.active = None
             for connection in scheduler.connections:
@@ -125,6 +125,7 @@ class Runner:
             scheduler.blocked,
             scheduler.choices,
             scheduler.notes,
+            scheduler.lines,
         )
 
     def _prepare(self, scheduler: Scheduler) -> dict[str, Actor]:
@@ -142,11 +143,12 @@ class Runner:
         return actors
 
     def _fresh_file(self) -> None:
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path + suffix)
-        with open(self.path, "wb") as file:
+        """The template again, over what the last run left; its connections are all closed."""
+        with open(self.path, "wb", buffering=0) as file:
             file.write(self.template)
+        for suffix in ("-journal", "-wal", "-shm"):
+            if os.path.exists(self.path + suffix):
+                os.unlink(self.path + suffix)
 
 
 class Follow:
@@ -186,11 +188,18 @@ def _why_not(scheduler: Scheduler, name: str, offers: list[str]) -> str:
     return f"{why}; {can}"
 
 
-def _stand(scheduler: Scheduler) -> None:
+def _stand(scheduler: Scheduler, program: Program) -> None:
     """Note where everybody stands, before those who have not ended are unwound."""
+    frames = sys._current_frames()
     for name, actor in scheduler.actors.items():
         if not actor.done:
             scheduler.pending[name] = actor.label
+            code = getattr(program.threads.get(name), "__code__", None)
+            frame = frames.get((actor.worker and actor.worker.ident) or 0)
+            while frame is not None and frame.f_code is not code:
+                frame = frame.f_back
+            if frame is not None:
+                scheduler.lines[name] = frame.f_lineno
             why = scheduler.why_blocked(actor)
             if why:
                 scheduler.blocked[name] = why

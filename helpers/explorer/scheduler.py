@@ -177,8 +177,9 @@ class Scheduler:
         self.connections: list[Any] = []
         self.notes: list[str] = []
         self.cycles: list[str] = []  # circles of locks that a timeout broke
-        self.pending: dict[str, str] = {}  # the three that follow: where everybody stood
+        self.pending: dict[str, str] = {}  # the four that follow: where everybody stood
         self.blocked: dict[str, str] = {}  # when the run stopped
+        self.lines: dict[str, int] = {}
         self.choices: list[str] = []
         self.ended = ""
         self.failure: BaseException | None = None

@@ -1,0 +1,92 @@
+"""An exploration spread over an executor finds what a serial one finds."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import pytest
+
+from helpers import scenarios
+from helpers.explorer import Program, explore
+from helpers.explorer.runner import Runner
+from helpers.explorer.search import split
+from helpers.scenarios import begin, no_increment_lost
+
+CASES = [
+    pytest.param(scenario.program(mode), id=f"{scenario.name}-{mode}")
+    for scenario in scenarios.SCENARIOS
+    for mode in ("delete", "wal")
+]
+
+
+@pytest.fixture(scope="module")
+def processes():
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("program", CASES)
+def test_two_processes_find_what_one_finds(program, processes):
+    assert explore(program, executor=processes) == explore(program)
+
+
+@pytest.mark.parametrize("name", ["three threads, BEGIN IMMEDIATE", "shared connection, no lock"])
+def test_two_processes_find_what_one_finds_when_reduced(name, processes):
+    program = next(s for s in scenarios.SCENARIOS if s.name == name).program("delete")
+    assert explore(program, executor=processes, reduce=True) == explore(program, reduce=True)
+
+
+def test_functions_written_in_a_notebook_travel(processes):
+    kind = ""
+    jobs = [lambda path: begin(kind)(path)] * 2
+    program = Program("counter", jobs, lambda end: end.value == len(end.succeeded))
+    assert explore(program, executor=processes) == explore(program)
+
+
+def test_a_local_dask_cluster_finds_what_one_process_finds():
+    from distributed import Client, LocalCluster
+
+    program = Program("counter", [begin("")] * 2, no_increment_lost)
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        assert explore(program, executor=client.get_executor()) == explore(program)
+
+
+def test_a_limit_stops_it_and_says_not_proved(processes):
+    program = Program("counter", [begin("IMMEDIATE")] * 3, no_increment_lost)
+    exploration = explore(program, executor=processes, max_schedules=10)
+    assert not exploration.complete
+    assert "Not proved" in exploration.verdict
+
+
+def test_an_error_in_a_part_comes_back(processes):
+    def broken(path):
+        raise SystemExit
+
+    program = Program(
+        "CREATE TABLE t (i)", [broken], lambda end: True, look="SELECT * FROM nowhere"
+    )
+    with pytest.raises(Exception, match="no such table: nowhere"):
+        explore(program, executor=processes)
+
+
+def test_threads_cannot_explore_side_by_side():
+    program = Program("counter", [begin("")] * 2, no_increment_lost)
+    with ThreadPoolExecutor(2) as pool, pytest.raises(RuntimeError, match="another exploration"):
+        explore(program, executor=pool)
+
+
+def test_the_parts_cover_the_tree_without_overlap():
+    program = Program("counter", [begin("")] * 2, no_increment_lost)
+    with Runner(program) as runner:
+        roots = split(runner, False, 8)
+    prefixes = [tuple(node.choice for node in root) for root in roots]
+    assert len(prefixes) >= 8
+    for one in prefixes:
+        assert not any(other != one and other[: len(one)] == one for other in prefixes)
