@@ -16,9 +16,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helpers.failures.recipes import FAILURES
 from helpers.failures.recipes.common import (
@@ -34,6 +35,9 @@ from helpers.failures.recipes.common import (
     this_build,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = [
     "ABSENT",
     "ALWAYS",
@@ -48,6 +52,7 @@ __all__ = [
     "find",
     "here",
     "run",
+    "table",
     "this_build",
 ]
 
@@ -151,6 +156,21 @@ def run(
     ) as folder:
         status, output, problem = _child(command, folder, seconds or entry.seconds)
     return _judge(entry, status, output, problem)
+
+
+def table(names: Iterable[str], *, fixed: bool = False) -> pd.DataFrame:
+    """Run several failures, each where it is safe, and show what was seen: one row each.
+
+    The columns are ``failure`` (its title), ``outcome`` and ``what was seen``.
+    """
+    import pandas as pd
+
+    rows = []
+    for name in names:
+        entry = find(name)
+        report = here(name, fixed=fixed) if entry.where == HERE else run(name, fixed=fixed)
+        rows.append((entry.title, report.outcome, report.text))
+    return pd.DataFrame(rows, columns=["failure", "outcome", "what was seen"])
 
 
 def _child(command: list[str], folder: str, seconds: float) -> tuple[int | None, str, str]:

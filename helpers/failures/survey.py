@@ -143,7 +143,8 @@ def shares(rows: Iterable[Row] | None = None) -> pd.DataFrame:
         name: [f"{row[c][0]} of {row[c][1]}" if c in row else "-" for c in columns]
         for name, row in cells.items()
     }
-    return pd.DataFrame.from_dict(table, orient="index", columns=columns)
+    frame = pd.DataFrame.from_dict(table, orient="index", columns=columns)
+    return frame.rename_axis("failure")
 
 
 def _subject(row: Row) -> tuple[str, str, str, str]:
