@@ -21,7 +21,7 @@ from .common import (
     outcome,
     since,
 )
-from .ordering import Gate, Slow, frozen_while, pause_on, settle
+from .ordering import NO_DISK, Gate, Slow, frozen_while, pause_on, settle
 
 TABLE = """
     CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT NOT NULL);
@@ -45,6 +45,7 @@ def side(room: Room, connection: sqlite3.Connection) -> str:
     connection.execute("ATTACH ? AS side", (path,))
     connection.execute("CREATE TABLE side.sink (n)")
     connection.commit()
+    connection.executescript("PRAGMA side.synchronous = OFF; PRAGMA side.journal_mode = MEMORY;")
     return path
 
 
@@ -120,7 +121,7 @@ def _begin_while_frozen(room: Room, fixed: bool) -> List[Optional[Seen]]:
     with the GIL held.
     """
     wait = {"isolation_level": "IMMEDIATE", "timeout": 5.0}  # type: Dict[str, Any]
-    first = room.shared(TABLE, **wait)
+    first = room.shared(TABLE + NO_DISK, **wait)
     other = second(room, first, fixed, **wait)
     path = side(room, first)
     for connection, update in zip((first, other), UPDATES):
@@ -292,7 +293,7 @@ def index_error(room: Room, fixed: bool) -> Outcome:
 )
 def swapped_error(room: Room, fixed: bool) -> Outcome:
     """A violates UNIQUE, B asks for a missing table; the message lives in the connection."""
-    first = room.shared(TABLE, isolation_level=None, timeout=8.0)
+    first = room.shared(TABLE + NO_DISK, isolation_level=None, timeout=8.0)
     other = second(room, first, fixed, isolation_level=None, timeout=8.0)
     missing = "SELECT * FROM missing"
     again = "INSERT INTO t VALUES (1, 'again')"
@@ -328,7 +329,7 @@ def system_error(room: Room, fixed: bool) -> Outcome:
     script = """
         CREATE TABLE p (id INTEGER PRIMARY KEY);
         CREATE TABLE c (p INTEGER REFERENCES p(id) DEFERRABLE INITIALLY DEFERRED);"""
-    first = room.shared(script, timeout=8.0)
+    first = room.shared(script + NO_DISK, timeout=8.0)
     path = side(room, first)
     other = second(room, first, fixed)
     first.execute("PRAGMA foreign_keys = ON")

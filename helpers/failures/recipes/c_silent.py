@@ -18,7 +18,7 @@ from .common import (
     integer,
     outcome,
 )
-from .ordering import Gate, frozen_while
+from .ordering import NO_DISK, Gate, frozen_while
 
 ACCOUNTS = """
     CREATE TABLE account (id INTEGER PRIMARY KEY, balance INTEGER NOT NULL);
@@ -181,7 +181,7 @@ def _write(connection: sqlite3.Connection, sql: str) -> Callable[[], Any]:
 )
 def lastrowid(room: Room, fixed: bool) -> Outcome:
     """A inserts row 100; B's INSERT comes before A looks at its cursor."""
-    first = room.shared(ACCOUNTS, isolation_level=None, timeout=10.0)
+    first = room.shared(ACCOUNTS + NO_DISK, isolation_level=None, timeout=10.0)
     other = second(room, first, fixed, isolation_level=None, timeout=20.0)
     insert = "INSERT INTO log VALUES (100, 'from A')"
     write = _write(other, "INSERT INTO log (entry) VALUES ('from B')")
@@ -200,7 +200,7 @@ def lastrowid(room: Room, fixed: bool) -> Outcome:
 )
 def rowcount(room: Room, fixed: bool) -> Outcome:
     """A updates one row; B's UPDATE of five comes before A looks at its cursor."""
-    first = room.shared(ROWS, isolation_level=None, timeout=10.0)
+    first = room.shared(ROWS + NO_DISK, isolation_level=None, timeout=10.0)
     other = second(room, first, fixed, isolation_level=None, timeout=20.0)
     update = "UPDATE t SET v = 'A' WHERE id = 1"
     write = _write(other, "UPDATE t SET v = 'B'")

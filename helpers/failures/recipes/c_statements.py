@@ -5,7 +5,7 @@ from typing import Any, List
 from .b_errors import OWN, TABLE, second, successes
 from .c_silent import OWN_CURSOR, ROWS
 from .common import ALWAYS, CHILD, NEVER, OFTEN, Build, Outcome, Room, failure, outcome, since
-from .ordering import Gate, Slow, frozen_while
+from .ordering import NO_DISK, Gate, Slow, frozen_while
 
 NO_CACHE = "Give each thread a connection of its own (here: cached_statements=0, which cures this)."
 
@@ -69,7 +69,7 @@ def _since_312_with_gil(build: Build) -> str:
 )
 def failed_insert_ok(room: Room, fixed: bool) -> Outcome:
     """B's success replaces A's error code before A looks at it."""
-    first = room.shared(TABLE, isolation_level=None, timeout=20.0)
+    first = room.shared(TABLE + NO_DISK, isolation_level=None, timeout=20.0)
     other = second(room, first, fixed, isolation_level=None)
     insert = "INSERT INTO t VALUES (1000, NULL)"
     held = room.path
