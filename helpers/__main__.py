@@ -16,6 +16,8 @@ from collections.abc import Sequence
 COMMANDS = {
     "scenarios": ("helpers.scenarios", "explore every scenario and compare with what was derived"),
     "doctor": ("helpers.doctor", "check this installation and say what mends it"),
+    "diagnose": ("helpers.symptoms", "say what an error on standard input means"),
+    "survey": ("helpers.failures.survey", "run every failure on each Python and write the table"),
     "refresh": ("helpers.refresh", "run notebooks again and store their outputs"),
 }
 

@@ -1,0 +1,43 @@
+"""``python helpers/failures/recipes ID [--fixed]``: run one recipe, print its outcome as JSON."""
+
+import importlib
+import json
+import os
+import sys
+from typing import Any, List
+
+
+def main(argv: List[str]) -> int:
+    """Run the recipe named on the command line; returns the exit status."""
+    recipes = _recipes()
+    known = recipes.FAILURES
+    if len(argv) not in (1, 2) or argv[0] not in known or argv[1:] not in ([], ["--fixed"]):
+        sys.stderr.write("give one of {}\n".format(", ".join(known)))
+        return 2
+    _no_core_file()
+    common = importlib.import_module("recipes.common")
+    with common.Room() as room:
+        result = known[argv[0]].recipe(room, bool(argv[1:]))
+    sys.stdout.write(json.dumps(result) + "\n")
+    sys.stdout.flush()
+    return 0
+
+
+def _recipes() -> Any:
+    """The package that this file is in, found without the rest of the course."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:0] = [os.path.dirname(here)]
+    package = importlib.import_module("recipes")
+    del sys.path[0]
+    return package
+
+
+def _no_core_file() -> None:
+    if os.name == "posix":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

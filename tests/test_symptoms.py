@@ -1,0 +1,390 @@
+"""Diagnose: the right cause first for every error of this course, nothing for other texts."""
+
+import io
+import re
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from helpers import failures, symptoms
+from helpers.__main__ import main
+from helpers.failures import ALWAYS, CHILD, FAILURES, survey
+from helpers.symptoms import QUESTIONS, diagnose
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDED = ROOT / "tests" / "tracebacks"
+BUILD = failures.this_build()
+CERTAIN = [name for name, entry in FAILURES.items() if entry.happens(BUILD) == ALWAYS]
+
+#: Its text is that of the other thread's error, which is what it is about.
+SOMEBODY_ELSES = "b-swapped-error"
+
+LOCKED = "sqlite3.OperationalError: database is locked"
+
+
+@pytest.fixture(scope="module")
+def reports():
+    """What every certain failure shows on this Python."""
+    with ThreadPoolExecutor(4) as pool:
+        children = [name for name in CERTAIN if FAILURES[name].where == CHILD]
+        found = dict(zip(children, pool.map(failures.run, children), strict=True))
+    return found | {name: failures.here(name) for name in CERTAIN if name not in found}
+
+
+def first(text, **answers):
+    matches = diagnose(text, **answers).matches
+    return matches[0].entry if matches else None
+
+
+# -- the catalogue -------------------------------------------------------------------------
+
+
+def test_the_catalogue_has_what_an_answer_needs():
+    entries = symptoms.entries()
+    assert len(entries) >= 60
+    assert len({entry.id for entry in entries}) == len(entries)
+    for entry in entries:
+        assert re.fullmatch(r"(0\d|1[0-8])_[a-z_]+", entry.notebook), entry
+        assert entry.source.startswith("https://"), entry
+        assert entry.cause.endswith("."), entry
+        assert entry.fix.strip(), entry
+        assert set(entry.when) <= set(QUESTIONS), entry
+        for key, values in entry.when.items():
+            assert set(values) <= set(QUESTIONS[key].options), entry
+
+
+def test_notebooks_that_exist_have_the_name_that_the_catalogue_gives():
+    for entry in symptoms.entries():
+        for path in ROOT.glob(f"notebooks/{entry.notebook[:2]}_*.ipynb"):
+            assert path.name == entry.link
+
+
+def test_every_failure_has_an_entry():
+    named = {name for entry in symptoms.entries() for name in entry.failures}
+    assert named == set(FAILURES)
+
+
+@pytest.mark.parametrize("entry", symptoms.entries(), ids=lambda entry: entry.id)
+def test_an_example_leads_to_its_entry(entry):
+    answers = {key: values[0] for key, values in entry.when.items()}
+    if entry.errorname:
+        answers["errorname"] = entry.errorname
+    assert first(entry.example, **answers) == entry
+    assert entry in [match.entry for match in diagnose(entry.example).matches]
+
+
+# -- everything that this course raises ----------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CERTAIN)
+def test_a_failure_of_this_python_is_diagnosed(name, reports):
+    report = reports[name]
+    answers = dict(report.answers)
+    if report.errorname:
+        answers["errorname"] = report.errorname
+    text = report.traceback or report.text
+    if name == SOMEBODY_ELSES:
+        assert first(text, **answers).id in ("unique", "no-such-table", "memory-no-such-table")
+    else:
+        assert name in first(text, **answers).failures, text
+
+
+@pytest.mark.parametrize("name", CERTAIN)
+def test_the_questions_lead_to_the_cause(name, reports):
+    """Without error name (as before Python 3.11), asked one question after the other."""
+    report, answers = reports[name], {}
+    text = re.sub(r" \[SQLITE_\w+\]", "", report.text)
+    while question := diagnose(text, **answers).question:
+        assert question.key not in answers
+        # A recipe that does not say has what is usual.
+        usual = {"timeout": "more than 0", "autocommit": "not False", "file_replaced": "no"}
+        told = report.answers | {key: usual[key] for key in usual if key not in report.answers}
+        if question.key not in told:
+            break
+        answers[question.key] = told[question.key]
+    if name != SOMEBODY_ELSES:
+        assert name in first(text, **answers).failures, answers
+
+
+def happened():
+    rows = survey.read()
+    seen = [row for row in rows if row["outcome"] not in ("did not happen", "broken")]
+    kept = [row for row in seen if row["failure"] != SOMEBODY_ELSES]
+    return sorted({(row["failure"], row["outcome"], row["message"]) for row in kept})
+
+
+@pytest.mark.parametrize(("name", "outcome", "message"), happened())
+def test_every_message_of_the_table_is_diagnosed(name, outcome, message):
+    known = [entry for entry in symptoms.entries() if name in entry.failures]
+    if outcome == "hung":
+        known += [entry for entry in symptoms.entries() if entry.id == "hang"]
+    if outcome == "crashed":
+        known += [entry for entry in symptoms.entries() if entry.id == "segfault"]
+    answers = {key: values[0] for key, values in known[0].when.items()}
+    assert first(message, **answers) in known
+    assert set(known) & {match.entry for match in diagnose(message).matches}
+
+
+# -- forms of the same error ---------------------------------------------------------------
+
+EXPECTED = {
+    "aiosqlite-closed": "aiosqlite-closed",
+    "aiosqlite-twice": "aiosqlite-twice",
+    "django-async": "django-async",
+    "django-atomic": "django-atomic",
+    "django-locked": "locked-timeout",
+    "django-wrong-thread": "django-wrong-thread",
+    "flask-context": "flask-context",
+    "flask-locked": "locked-timeout",
+    "flask-wrong-thread": "wrong-thread",
+    "pandas-locked": "locked-pandas",
+    "sqlalchemy-detached": "detached",
+    "sqlalchemy-locked": "locked-timeout",
+    "sqlalchemy-memory": "memory-no-such-table",
+    "sqlalchemy-orm-locked": "locked-timeout",
+    "sqlalchemy-pending-rollback": "pending-rollback",
+    "sqlalchemy-pool-limit": "pool-limit",
+    "sqlalchemy-wrong-thread": "wrong-thread",
+}
+
+
+def recorded(name):
+    return (RECORDED / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def test_every_recorded_traceback_is_expected():
+    assert {path.stem for path in RECORDED.glob("*.txt")} == set(EXPECTED)
+
+
+@pytest.mark.parametrize(("name", "expected"), EXPECTED.items())
+def test_recorded_tracebacks_of_frameworks(name, expected):
+    assert first(recorded(name)).id == expected
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_line_ends_and_colours_do_not_matter(name):
+    text = recorded(name)
+    coloured = re.sub(r"(\w*Error)", "\x1b[0;31m\\1\x1b[0m", text)
+    windows = coloured.replace("\n", "\r\n")
+    assert diagnose(windows) == diagnose(text)
+
+
+def test_the_statement_is_read_from_sqlalchemys_text():
+    text = recorded("sqlalchemy-locked")
+    commit = text.replace("[SQL: UPDATE", "[SQL: PRAGMA")
+    assert first(commit, waited="the timeout").id == "locked-wal-switch"
+
+
+def test_the_statement_is_read_from_the_last_frame():
+    frames = 'Traceback (most recent call last):\n  File "a.py", line 3, in work\n    {}\n' + LOCKED
+    assert first(frames.format("connection.commit()")).id == "locked-at-commit"
+    assert first(frames.format("with connection:")).id == "locked-with-block"
+    assert first(frames.format("c.execute('PRAGMA journal_mode=wal')")).id == "locked-wal-switch"
+
+
+def test_a_source_line_of_a_traceback_is_not_its_message():
+    text = (
+        "Traceback (most recent call last):\n"
+        '  File "app.py", line 3, in work\n'
+        '    if "database is locked" in str(error): raise KeyError("cannot commit - no")\n'
+        "KeyError: 'cannot commit - no'"
+    )
+    assert not diagnose(text)
+
+
+def test_the_last_error_of_a_chain_comes_first():
+    text = (
+        "sqlite3.IntegrityError: UNIQUE constraint failed: t.id\n\n"
+        "During handling of the above exception, another exception occurred:\n\n"
+        "sqlite3.OperationalError: cannot rollback - no transaction is active"
+    )
+    assert [match.entry.id for match in diagnose(text).matches] == [
+        "rollback-no-transaction",
+        "unique",
+    ]
+
+
+def raised(function):
+    with pytest.raises(sqlite3.Error) as caught:
+        function()
+    return caught.value
+
+
+def test_an_exception_brings_its_error_name():
+    connection = sqlite3.connect(":memory:")
+    error = raised(lambda: connection.execute("SELECT * FROM t"))
+    connection.close()
+    assert first(error, database=":memory:").id == "memory-no-such-table"
+    snapshot = sqlite3.OperationalError("database is locked")
+    snapshot.sqlite_errorname = "SQLITE_BUSY_SNAPSHOT"
+    assert first(snapshot).id == "locked-snapshot"
+    assert diagnose(snapshot).question is None
+
+
+def test_causes_and_driver_errors_of_an_exception_are_looked_at():
+    inner = sqlite3.OperationalError("database is locked")
+    inner.sqlite_errorname = "SQLITE_BUSY_SNAPSHOT"
+    for attribute in ("__cause__", "__context__", "orig"):
+        outer = RuntimeError("the work could not be done")
+        setattr(outer, attribute, inner)
+        assert first(outer).id == "locked-snapshot", attribute
+
+
+# -- one question --------------------------------------------------------------------------
+
+
+def test_a_shared_text_asks_one_question():
+    diagnosis = diagnose(LOCKED)
+    assert diagnosis.question.key == "waited"
+    assert 'waited="at once"' in str(diagnosis)
+    at_once = {match.entry.id for match in diagnose(LOCKED, waited="at once").matches}
+    later = {match.entry.id for match in diagnose(LOCKED, waited="the timeout").matches}
+    assert {"locked-upgrade", "locked-snapshot", "locked-no-timeout"} <= at_once
+    assert "locked-timeout" in later
+    assert "locked-upgrade" not in later
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ({"waited": "at once", "journal_mode": "delete", "timeout": "more than 0"}, "upgrade"),
+        ({"waited": "at once", "errorname": "SQLITE_BUSY_SNAPSHOT"}, "snapshot"),
+        (
+            {"waited": "at once", "journal_mode": "wal", "errorname": "SQLITE_BUSY"}
+            | {"timeout": "more than 0"},
+            "wal-upgrade",
+        ),
+        ({"waited": "at once", "timeout": "0"}, "no-timeout"),
+        ({"waited": "the timeout", "at": "COMMIT"}, "at-commit"),
+        ({"waited": "the timeout", "at": "WITH"}, "with-block"),
+        ({"waited": "the timeout", "at": "PRAGMA"}, "wal-switch"),
+        ({"waited": "the timeout", "at": "UPDATE", "holder": "failed"}, "after-error"),
+        ({"waited": "the timeout", "at": "UPDATE", "holder": "ended"}, "left-open"),
+    ],
+)
+def test_answers_lead_to_one_cause(answers, expected):
+    assert first(LOCKED, **answers).id == f"locked-{expected}"
+
+
+def test_a_text_with_one_cause_asks_nothing():
+    assert diagnose("cannot commit - no transaction is active").question is None
+
+
+@pytest.mark.parametrize(
+    ("answers", "reason"),
+    [
+        ({"waited": "long"}, "waited must be one of 'at once', 'the timeout', not 'long'"),
+        ({"mood": "bad"}, "unknown answer mood=: use one of errorname, waited, "),
+    ],
+)
+def test_an_answer_that_no_question_has_is_refused(answers, reason):
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        diagnose(LOCKED, **answers)
+
+
+def test_what_is_no_text_is_refused():
+    with pytest.raises(TypeError, match="give a text or an exception, not int"):
+        diagnose(7)
+
+
+# -- nothing false -------------------------------------------------------------------------
+
+UNRELATED = """
+KeyError: 'user_id'
+ValueError: invalid literal for int() with base 10: 'x'
+TypeError: unsupported operand type(s) for +: 'int' and 'str'
+AttributeError: 'NoneType' object has no attribute 'execute'
+ModuleNotFoundError: No module named 'sqlalchemy'
+ZeroDivisionError: division by zero
+FileNotFoundError: [Errno 2] No such file or directory: 'data.csv'
+PermissionError: [Errno 13] Permission denied: 'app.log'
+ConnectionRefusedError: [Errno 111] Connection refused
+TimeoutError: The read operation timed out
+RecursionError: maximum recursion depth exceeded
+RuntimeError: threads can only be started once
+RuntimeError: dictionary changed size during iteration
+RuntimeError: Event loop is closed
+TypeError: cannot pickle '_thread.lock' object
+UnicodeDecodeError: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte
+json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)
+sqlite3.OperationalError: near "SELEC": syntax error
+sqlite3.OperationalError: no such column: name
+sqlite3.OperationalError: table t already exists
+sqlite3.IntegrityError: NOT NULL constraint failed: t.v
+sqlite3.IntegrityError: CHECK constraint failed: balance
+psycopg2.errors.DeadlockDetected: deadlock detected
+psycopg2.OperationalError: server closed the connection unexpectedly
+pymysql.err.OperationalError: (1205, 'Lock wait timeout exceeded; try restarting transaction')
+redis.exceptions.LockError: Cannot release an unlocked lock
+oracledb.exceptions.DatabaseError: ORA-00060: deadlock detected while waiting for resource
+BlockingIOError: [Errno 11] Resource temporarily unavailable
+OSError: [Errno 28] No space left on device
+OSError: [Errno 5] Input/output error
+ResourceWarning: unclosed file <_io.TextIOWrapper name='a.txt'>
+ResourceWarning: unclosed <socket.socket fd=5>
+concurrent.futures._base.CancelledError
+asyncio.exceptions.InvalidStateError: Result is not set.
+KeyboardInterrupt
+This is not an error, it is a feature.
+All tests passed in 3.2 seconds.
+The door of the archive is locked.
+Please commit your changes or stash them before you switch branches.
+How do I make a list of threads?
+SELECT * FROM t WHERE id = 1
+""".strip().splitlines()
+
+
+def test_there_are_enough_texts_that_match_nothing():
+    assert len(UNRELATED) >= 30
+
+
+@pytest.mark.parametrize("text", ["", "   \n", *UNRELATED])
+def test_a_text_that_is_no_symptom_matches_nothing(text):
+    diagnosis = diagnose(text)
+    assert not diagnosis.matches
+    assert not diagnosis
+    assert str(diagnosis).startswith("No match")
+    assert "cause" not in str(diagnosis)
+
+
+def test_an_index_error_of_other_code_matches_nothing():
+    text = (
+        "Traceback (most recent call last):\n"
+        '  File "app.py", line 3, in work\n    return words[7]\n'
+        "IndexError: list index out of range"
+    )
+    assert not diagnose(text)
+    assert first(text.replace("words[7]", "cursor.fetchall()[0]")).id == "empty-row"
+
+
+def test_a_long_log_is_read_from_its_end():
+    assert first("x" * 1_000_000 + "\n" + LOCKED).id == "locked-timeout"
+
+
+# -- how it looks --------------------------------------------------------------------------
+
+
+def test_text_and_html_say_the_same():
+    diagnosis = diagnose(LOCKED, errorname="SQLITE_BUSY_SNAPSHOT")
+    entry = diagnosis.matches[0].entry
+    shown = diagnosis._repr_html_()
+    for text in (entry.cause, entry.fix):
+        assert text in repr(diagnosis)
+        assert text.replace("'", "&#x27;") in shown
+    assert '<a href="05_database_is_locked.ipynb">' in shown
+    assert "No match" in diagnose("nothing")._repr_html_()
+
+
+def test_html_escapes_what_it_shows():
+    assert "<sqlite3" not in diagnose("unclosed database in <sqlite3.Connection>")._repr_html_()
+
+
+def test_the_command_reads_standard_input(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO(LOCKED + "\r\n"))
+    assert main(["diagnose", "--waited", "at once", "--journal-mode", "wal"]) == 0
+    assert "locked-snapshot" in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdin", io.StringIO("all is well"))
+    assert main(["diagnose"]) == 1
+    assert "No match" in capsys.readouterr().out

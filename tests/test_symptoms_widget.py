@@ -1,0 +1,54 @@
+"""The widget shows what `diagnose` says, and passes on what is answered."""
+
+from helpers.symptoms import diagnose
+from helpers.symptoms_widget import look_up
+
+LOCKED = "sqlite3.OperationalError: database is locked"
+
+
+def click(widget, name):
+    next(button for button in widget.choices.children if button.description == name).click()
+
+
+def test_a_click_shows_the_diagnosis():
+    widget = look_up()
+    assert (widget.output.value, widget.diagnosis) == ("", None)
+    widget.area.value = LOCKED
+    widget.button.click()
+    assert widget.output.value == diagnose(LOCKED)._repr_html_()
+
+
+def test_the_question_is_answered_by_a_click():
+    widget = look_up()
+    widget.area.value = LOCKED
+    widget.button.click()
+    click(widget, "at once")
+    assert widget.diagnosis == diagnose(LOCKED, waited="at once")
+    assert "You said: waited: at once" in widget.output.value
+    click(widget, "more than 0")
+    assert widget.answers == {"waited": "at once", "timeout": "more than 0"}
+
+
+def test_a_new_text_starts_anew():
+    widget = look_up()
+    widget.area.value = LOCKED
+    widget.button.click()
+    click(widget, "at once")
+    widget.area.value = "all is well"
+    widget.button.click()
+    assert widget.answers == {}
+    assert "No match" in widget.output.value
+    assert list(widget.choices.children) == []
+
+
+def test_what_is_pasted_is_not_html():
+    widget = look_up()
+    widget.area.value = "<script>x</script> unclosed database"
+    widget.button.click()
+    assert "<script>" not in widget.output.value
+
+
+def test_without_widgets_it_is_a_text():
+    bundle = look_up()._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert bundle["text/plain"].startswith("Paste an error")
