@@ -510,7 +510,7 @@ def _check(arguments: argparse.Namespace) -> int:
             print(f"    {count} x {text}")
         wrong += bool(unlisted - inside) + bool(wait.differences) + (not same)
         totals.update(runs=free.runs, unlisted=unlisted, inside=inside, steps=wait.steps,
-            waits=wait.waits, at_once=wait.at_once, differences=len(wait.differences))  # fmt: skip
+            unstable=not same, waits=wait.waits, at_once=wait.at_once, differences=len(wait.differences))  # fmt: skip
     print(
         f"\nCompleteness: {totals['runs']} free runs, {totals['unlisted']} with an outcome not "
         f"listed, {totals['inside']} of these by a race inside one SQL call of an unlocked "
@@ -519,7 +519,7 @@ def _check(arguments: argparse.Namespace) -> int:
         f"{totals['waits']} wait, {totals['at_once']} are busy at once): "
         f"{totals['differences']} differences.\n"
         f"Determinism: {arguments.times} explorations of each under load, "
-        f"{'all the same' if not wrong else 'see above'}."
+        f"{'all the same' if not totals['unstable'] else str(totals['unstable']) + ' differ'}."
     )
     return wrong
 
