@@ -51,9 +51,9 @@ class SchedulerGame:
         self.stage = Stage(program)
         self.found = explore(program, show=False)
         self.tried: set[tuple[str, ...]] = set()
-        width = f"{100 / len(program.threads):.1f}%"
-        pane = Layout(width=width, overflow="hidden")
-        self._panes = {name: HTML(layout=pane) for name in program.threads}
+        self._panes = {
+            name: HTML(layout=Layout(flex="1 1 0", min_width="0")) for name in program.threads
+        }
         self._status, self._table = HTML(), HTML()
         self._steppers = {
             name: self._button(f"Step {name}", partial(self.press, name))
