@@ -38,6 +38,12 @@ def test_two_processes_find_what_one_finds_when_reduced(name, processes):
     assert explore(program, executor=processes, reduce=True) == explore(program, reduce=True)
 
 
+def test_the_pool_that_this_system_makes_by_default_works_too():
+    program = Program("counter", [begin("IMMEDIATE")] * 2, no_increment_lost)
+    with ProcessPoolExecutor(2) as pool:  # on Linux, some Pythons fork here
+        assert explore(program, executor=pool) == explore(program)
+
+
 def test_functions_written_in_a_notebook_travel(processes):
     kind = ""
     jobs = [lambda path: begin(kind)(path)] * 2
@@ -77,7 +83,7 @@ def test_an_error_in_a_part_comes_back(processes):
 
 
 def test_threads_cannot_explore_side_by_side():
-    program = Program("counter", [begin("")] * 2, no_increment_lost)
+    program = Program("counter", [begin("IMMEDIATE")] * 3, no_increment_lost)
     with ThreadPoolExecutor(2) as pool, pytest.raises(RuntimeError, match="another exploration"):
         explore(program, executor=pool)
 

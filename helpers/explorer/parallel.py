@@ -37,10 +37,13 @@ class Job:
     reduce: bool
 
 
-def spread(runner: Runner, tally: Tally, job: Job, executor: Executor) -> Iterator[Tally]:
+def spread(tally: Tally, job: Job, executor: Executor) -> Iterator[Tally]:
     """Cut the tree, hand out the parts, merge what comes back; yields after each part."""
     workers = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
-    roots = split(runner, job.reduce, PARTS_PER_WORKER * workers)
+    # The parts are handed out outside of the `with`: a process that is forked now must not
+    # inherit a run in progress.
+    with Runner(job.program, job.waiting, job.step_limit, track=job.reduce) as runner:
+        roots = split(runner, job.reduce, PARTS_PER_WORKER * workers)
     batches = _batches(roots, PARTS_PER_WORKER * workers)
     payload = cloudpickle.dumps(job)
     futures: list[Future[bytes]] = [

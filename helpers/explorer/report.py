@@ -16,6 +16,7 @@ from helpers.explorer import parallel
 from helpers.explorer.program import KINDS, Outcome, Program, Run, Schedule
 from helpers.explorer.runner import STEP_LIMIT, Follow, Runner
 from helpers.explorer.search import Tally, depth_first, sample
+from helpers.explorer.waiting import choose
 from helpers.tables import Table
 
 #: Limits of one exploration, unless told otherwise.
@@ -201,16 +202,16 @@ def explore(
         raise ValueError("a random exploration is not spread: leave out seed= or executor=")
     began = time.perf_counter()
     tally = Tally()
-    with Runner(program, waiting, step_limit, track=reduce) as runner:
-        name = runner.waiting.name
-        if executor is not None:
-            job = parallel.Job(program, name, step_limit, reduce)
-            progressing = parallel.spread(runner, tally, job, executor)
-        elif seed is not None:
-            progressing = sample(runner, tally, seed)
-        else:
-            progressing = depth_first(runner, tally, reduce)
-        _until(progressing, began, max_schedules, seconds, show)
+    name = choose(waiting).name
+    if executor is not None:
+        job = parallel.Job(program, name, step_limit, reduce)
+        _until(parallel.spread(tally, job, executor), began, max_schedules, seconds, show)
+    else:
+        with Runner(program, name, step_limit, track=reduce) as runner:
+            search = (
+                depth_first(runner, tally, reduce) if seed is None else sample(runner, tally, seed)
+            )
+            _until(search, began, max_schedules, seconds, show)
     return _report(program, tally, reduce, seed, name, time.perf_counter() - began)
 
 
