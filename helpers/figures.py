@@ -44,6 +44,8 @@ PALETTE: dict[str, Style] = {
     "unacknowledged": Style("#CC79A7", hatch="xxx"),
     "damaged": Style("#D55E00", hatch="..."),
     "other": Style("#999999", hatch="\\\\\\"),
+    "full": Style("#E69F00", hatch="///"),
+    "reduced": Style("#009E73"),
 }
 
 _LABELS = {
@@ -56,6 +58,8 @@ _LABELS = {
     "lost": "acknowledged, then lost",
     "unacknowledged": "unacknowledged, yet stored",
     "damaged": "rows damaged",
+    "full": "every schedule",
+    "reduced": "without those that differ only in the order of independent steps",
 }
 _WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE", "CREATE", "DROP", "ALTER")
 _ENDS = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "END")
@@ -213,6 +217,41 @@ def error_bars(errors: Any, title: str = "", *, alt: str = "") -> Picture:
     axes.set_xlabel("times raised")
     _finish(figure, axes, title, [])
     return Picture(figure, alt or _titled(title, "Bars: how often each error message was raised."))
+
+
+def schedule_bars(
+    counts: Mapping[str, tuple[int, int]], title: str = "", *, alt: str = ""
+) -> Picture:
+    """How many schedules programs have, on a logarithmic scale: in full and reduced.
+
+    Args:
+        counts: label -> schedules in full and reduced, drawn from top to bottom.
+        title: above the figure.
+        alt: alternative text; by default it gives the numbers.
+
+    Raises:
+        ValueError: if there is nothing to draw, or a number is less than 1.
+    """
+    if not counts or any(number < 1 for pair in counts.values() for number in pair):
+        raise ValueError("give at least one label with two numbers, both 1 or more")
+    figure, axes = _figure(height=1.4 + 0.5 * len(counts))
+    for lane, pair in enumerate(counts.values()):
+        for offset, kind, number in zip((-0.19, 0.19), ("full", "reduced"), pair, strict=True):
+            axes.barh(lane + offset, number, height=0.36, **_fill(kind))
+            axes.annotate(
+                f"{number:,}", (number, lane + offset), (4, 0),
+                textcoords="offset points", va="center", fontsize=9,
+            )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xlim(1, 6 * max(number for pair in counts.values() for number in pair))
+    axes.set_yticks(range(len(counts)), list(counts))
+    axes.set_ylim(len(counts) - 0.5, -0.5)
+    axes.set_xlabel("schedules, logarithmic")
+    _finish(figure, axes, title, ["full", "reduced"])
+    numbers = "; ".join(f"{label}: {full} and {few}" for label, (full, few) in counts.items())
+    return Picture(
+        figure, alt or _titled(title, f"Bars of schedules, full and reduced: {numbers}.")
+    )
 
 
 def machine(

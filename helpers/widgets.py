@@ -22,7 +22,12 @@ GOAL = ("wrong",)
 
 _PANE = (
     "border: 1px solid #999; border-radius: 4px; padding: 0.4em 0.6em; margin: 0 0.6em 0.4em 0; "
-    "font-size: 11px; line-height: 1.5; overflow-x: auto"
+    "font-size: 11px; line-height: 1.5; white-space: normal"
+)
+#: Long lines are broken, so that both threads fit beside each other.
+_CODE = (
+    "margin: 0.3em 0 0; font-size: 11px; white-space: pre-wrap; word-break: normal; "
+    "overflow-wrap: anywhere"
 )
 _NEXT = "background: #FFF3BF; font-weight: bold"
 
@@ -46,7 +51,9 @@ class SchedulerGame:
         self.stage = Stage(program)
         self.found = explore(program, show=False)
         self.tried: set[tuple[str, ...]] = set()
-        self._panes = {name: HTML(layout=Layout(flex="1 1 0")) for name in program.threads}
+        self._panes = {
+            name: HTML(layout=Layout(flex="1 1 0", min_width="0")) for name in program.threads
+        }
         self._status, self._table = HTML(), HTML()
         self._steppers = {
             name: self._button(f"Step {name}", partial(self.press, name))
@@ -153,7 +160,7 @@ class SchedulerGame:
         code = "\n".join(rows)
         return (
             f'<div style="{_PANE}"><b>{html.escape(name)}</b> · {html.escape(note)}'
-            f'<pre style="margin: 0.3em 0 0; overflow-x: auto; white-space: pre">{code}</pre></div>'
+            f'<pre style="{_CODE}">{code}</pre></div>'
         )
 
     def __repr__(self) -> str:

@@ -48,6 +48,8 @@ ONE_CONNECTION = "notebooks/01_one_connection_many_threads.ipynb"
 ONE_CONNECTION_SOLVED = "notebooks/solutions/01_one_connection_many_threads.ipynb"
 LOST_UPDATES = "notebooks/04_lost_updates.ipynb"
 LOST_UPDATES_SOLVED = "notebooks/solutions/04_lost_updates.ipynb"
+LOCKED = "notebooks/05_database_is_locked.ipynb"
+LOCKED_SOLVED = "notebooks/solutions/05_database_is_locked.ipynb"
 
 #: Lines of notebook 04 as its file holds them.
 READ = r'"        (value,) = connection.execute(\"SELECT value FROM counter\").fetchone()\n"'
@@ -189,6 +191,66 @@ sqlite3.connect = functools.partial(sqlite3.connect, check_same_thread=False)
         file="helpers/explorer/search.py",
         old="if node.position + 1 < len(node.options):",
         new="if False:",
+    ),
+    Mutation(
+        name="cures-in-place",
+        claims=("thirteen-ways-to-be-locked", "with-connection-loses-the-work"),
+        notebook=LOCKED,
+        file="helpers/failures/__init__.py",
+        old="return _report(entry, entry.recipe(room, fixed))",
+        new="return _report(entry, entry.recipe(room, True))",
+    ),
+    Mutation(
+        name="write-lock-first",
+        claims=(
+            "an-upgrade-is-refused-at-once",
+            "a-stale-snapshot-is-refused-at-once",
+            "the-error-name-tells-them-apart",
+        ),
+        notebook=LOCKED,
+        file=LOCKED,
+        old=r"connection.execute(\"BEGIN\")",
+        new=r"connection.execute(\"BEGIN IMMEDIATE\")",
+    ),
+    Mutation(
+        name="write-lock-forgotten",
+        claims=("immediate-waits", "immediate-is-never-refused"),
+        notebook=LOCKED,
+        file=LOCKED,
+        old=r"connection.execute(\"BEGIN IMMEDIATE\")",
+        new=r"connection.execute(\"BEGIN\")",
+    ),
+    Mutation(
+        name="cures-forgotten",
+        claims=("what-is-left-open-locks-others",),
+        notebook=LOCKED,
+        file=LOCKED,
+        old="failures.table(left_open, fixed=True)",
+        new="failures.table(left_open)",
+    ),
+    Mutation(
+        name="answers-ignored",
+        claims=("two-answers-narrow-it-down",),
+        notebook=LOCKED,
+        file="helpers/symptoms.py",
+        old="known = {**_hints(text), **answers}",
+        new="known = _hints(text)",
+    ),
+    Mutation(
+        name="write-lock-first-under-load",
+        claims=("refused-under-load-or-not",),
+        notebook=LOCKED,
+        file=LOCKED,
+        old=r"kind = \"BEGIN\"",
+        new=r"kind = \"BEGIN IMMEDIATE\"",
+    ),
+    Mutation(
+        name="another-label",
+        claims=("the-eight-labels", "a-wrong-label-is-named"),
+        notebook=LOCKED_SOLVED,
+        file="helpers/failures/cases.py",
+        old='Case("f-upgrade", "read, then write"',
+        new='Case("f-upgrade", "left open"',
     ),
 ]
 

@@ -4,40 +4,61 @@ import pytest
 
 from helpers.failures import ALWAYS, FAILURES, HERE, Build, cases
 
-RIGHT = {number: case.cause for number, case in enumerate(cases.CASES, 1)}
+
+def right(exercise):
+    return {number: case.cause for number, case in enumerate(exercise.cases, 1)}
 
 
-def test_every_case_happens_everywhere():
-    for case in cases.CASES:
+EXERCISES = {"02": cases.ERRORS, "05": cases.LOCKED}
+exercises = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+EACH = [
+    pytest.param(exercise, number, id=f"{name}-{number}")
+    for name, exercise in EXERCISES.items()
+    for number in right(exercise)
+]
+
+
+@exercises
+def test_every_case_happens_everywhere(exercise):
+    for case in exercise.cases:
         entry = FAILURES[case.failure]
         assert entry.where == HERE
         for python in ((3, 11, 0), (3, 12, 0), (3, 14, 0)):
             assert entry.happens(Build(python, (3, 40, 1), True)) == ALWAYS
-    seen = cases.unlabelled()
-    assert list(seen["case"]) == list(RIGHT)
+    seen = exercise.unlabelled()
+    assert list(seen["case"]) == list(right(exercise))
     assert all(seen["what was seen"])
 
 
-def test_the_right_labels_solve_it():
-    verdict = cases.check(RIGHT)
+@exercises
+def test_the_right_labels_solve_it(exercise):
+    verdict = exercise.check(right(exercise))
     assert verdict.solved
-    assert verdict.reason == "all 6 cases have their cause"
+    assert verdict.reason == f"all {len(exercise.cases)} cases have their cause"
 
 
-@pytest.mark.parametrize("number", RIGHT)
-def test_a_wrong_label_is_named_and_explained(number):
-    for label in set(cases.CAUSES) - {RIGHT[number]}:
-        verdict = cases.check(RIGHT | {number: label})
+@pytest.mark.parametrize(("exercise", "number"), EACH)
+def test_a_wrong_label_is_named_and_explained(exercise, number):
+    labels = right(exercise)
+    for label in set(exercise.labels) - {labels[number]}:
+        verdict = exercise.check(labels | {number: label})
         assert not verdict.solved
-        assert verdict.reason == f"case {number}: {cases.CASES[number - 1].think}"
+        assert verdict.reason == f"case {number}: {exercise.cases[number - 1].think}"
 
 
-def test_a_missing_and_an_unknown_label_are_told():
-    assert cases.check({}).reason == "case 1: no label yet"
-    assert cases.check({1: "magic"}).reason.startswith("case 1: 'magic' is none of wrong thread")
-    with pytest.raises(ValueError, match="there is no case 7"):
-        cases.check({7: "wrong thread"})
+@exercises
+def test_a_missing_and_an_unknown_label_are_told(exercise):
+    assert exercise.check({}).reason == "case 1: no label yet"
+    assert exercise.check({1: "magic"}).reason.startswith("case 1: 'magic' is none of")
+    with pytest.raises(ValueError, match="there is no case 99"):
+        exercise.check({99: "magic"})
 
 
-def test_every_label_is_needed():
-    assert set(RIGHT.values()) == set(cases.causes()["label"])
+@exercises
+def test_every_label_is_needed(exercise):
+    assert set(right(exercise).values()) == set(exercise.causes()["label"])
+
+
+def test_the_clues_tell_the_cases_of_notebook_05_apart():
+    seen = cases.LOCKED.unlabelled().drop(columns="case")
+    assert not seen.duplicated().any()

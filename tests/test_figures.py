@@ -147,6 +147,21 @@ def test_no_errors_make_an_empty_picture_and_not_an_exception():
     assert figures.error_bars(History().errors()).png().startswith(b"\x89PNG")
 
 
+def test_schedule_bars_draw_both_numbers_and_say_them():
+    picture = figures.schedule_bars({"two threads": (70, 8), "three": (31830, 87)}, "Growth")
+    (axes,) = picture.figure.axes
+    assert [patch.get_width() for patch in axes.patches] == [70, 8, 31830, 87]
+    assert axes.get_xscale() == "log"
+    assert "two threads: 70 and 8; three: 31830 and 87" in picture.alt
+    assert picture.png().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("counts", [{}, {"none": (0, 1)}])
+def test_schedule_bars_need_numbers(counts):
+    with pytest.raises(ValueError, match="1 or more"):
+        figures.schedule_bars(counts)
+
+
 def test_the_machine_says_the_whole_picture_in_words():
     picture = figures.machine(
         {"T1": "connection 1", "T2": "connection 1"},

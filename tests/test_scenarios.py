@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import math
 import random
 import sqlite3
+import sys
 from collections import Counter
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +136,30 @@ def test_the_command_fails_when_a_count_is_not_as_derived(capsys, monkeypatch):
     monkeypatch.setattr(scenarios, "SCENARIOS", (wrong,))
     assert main(["scenarios"]) == 1
     assert "EXPECTED {'right': 3}" in capsys.readouterr().out
+
+
+# -- how programs grow -----------------------------------------------------------------------
+
+DATA = Path(__file__).resolve().parent.parent / "data"
+
+
+def test_the_table_of_growth_is_what_exploring_finds():
+    sys.path.insert(0, str(DATA))
+    try:
+        import make_schedules
+    finally:
+        sys.path.remove(str(DATA))
+    with open(make_schedules.TABLE, encoding="utf-8", newline="") as file:
+        stored = list(csv.DictReader(file))
+    programs = list(make_schedules.programs())
+    assert len(stored) == len(programs)
+    for row, (name, threads, increments, work) in zip(stored, programs, strict=True):
+        assert (row["program"], int(row["threads"])) == (name, threads)
+        assert int(row["increments"]) == increments
+        # The long ones are run by data/make_schedules.py alone.
+        for column, reduce in (("full", False), ("reduced", True)):
+            if int(row[column]) < 400:
+                program = Program("counter", [work] * threads, lambda end: True)
+                assert explore(program, reduce=reduce).schedules == int(row[column])
+        if name == "autocommit" and threads == 2:
+            assert int(row["full"]) == math.comb(4 * increments, 2 * increments)

@@ -7,6 +7,7 @@ makes a thousand of them a second possible, and puts everything back when it is 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import sqlite3
@@ -143,12 +144,20 @@ class Runner:
         return actors
 
     def _fresh_file(self) -> None:
-        """The template again, over what the last run left; its connections are all closed."""
+        """A new file, never the old one again: a lock that outlived its run stays with that one."""
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            if os.path.exists(self.path + suffix):
+                _remove(self.path + suffix)
         with open(self.path, "wb", buffering=0) as file:
             file.write(self.template)
-        for suffix in ("-journal", "-wal", "-shm"):
-            if os.path.exists(self.path + suffix):
-                os.unlink(self.path + suffix)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except PermissionError:  # Windows: a connection in a reference cycle still has it open
+        gc.collect()
+        os.unlink(path)
 
 
 class Follow:
@@ -190,7 +199,7 @@ def _why_not(scheduler: Scheduler, name: str, offers: list[str]) -> str:
 
 def _stand(scheduler: Scheduler, program: Program) -> None:
     """Note where everybody stands, before those who have not ended are unwound."""
-    frames = sys._current_frames()
+    frames = {} if scheduler.ended == "finished" else sys._current_frames()
     for name, actor in scheduler.actors.items():
         if not actor.done:
             scheduler.pending[name] = actor.label

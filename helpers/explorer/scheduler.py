@@ -84,12 +84,20 @@ class Actor:
         try:
             if not self.cancelled:
                 self.end = self.job()
-        except Cancelled:
-            self.end = Text("cut short")
         except BaseException as error:
-            self.end = CallError.of(error)
-            traceback.clear_frames(error.__traceback__)
-            error.__traceback__ = error.__context__ = error.__cause__ = None
+            cut = isinstance(error, Cancelled)
+            self.end = Text("cut short") if cut else CallError.of(error)
+            _forget(error)
+
+
+def _forget(error: BaseException) -> None:
+    """Let go of all that an exception keeps: a cursor in a frame is a lock on the file."""
+    chain: BaseException | None = error
+    while chain is not None:
+        traceback.clear_frames(chain.__traceback__)
+        following = chain.__cause__ or chain.__context__
+        chain.__traceback__ = chain.__context__ = chain.__cause__ = None
+        chain = following
 
 
 class Worker(threading.Thread):

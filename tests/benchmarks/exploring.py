@@ -1,0 +1,193 @@
+"""How fast the explorer is: schedules a second against a floor, processes, memory, growth.
+
+    python tests/benchmarks/exploring.py [floor] [processes] [memory] [growth] [frontrun]
+
+prints one JSON object. The floor is the same work done serially by one thread without a
+scheduler: a fresh database file, the same connections opened and closed, the same
+statements, the same look at the end. Floor and explorer alternate in short windows and the
+best of each counts: other work on the machine can only make a window slower.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+from helpers.explorer import Program, explore
+from helpers.explorer.runner import Runner, _memory_folder
+from helpers.explorer.search import Tally, depth_first
+from helpers.scenarios import autocommit, begin, no_increment_lost
+
+JOBS = {"autocommit": autocommit, "deferred": begin("DEFERRED"), "immediate": begin("IMMEDIATE")}
+WINDOW = 0.15  # seconds
+
+
+def program(job, threads=2, mode="delete"):
+    return Program("counter", [job] * threads, no_increment_lost, journal_mode=mode)
+
+
+def serial(job, mode):
+    """Runs a second of the same work without a scheduler, in one window."""
+    what = program(job, mode=mode)
+    template, runs = what.template(), 0
+    with tempfile.TemporaryDirectory(dir=_memory_folder()) as folder:
+        path = os.path.join(folder, "database.db")
+        began = time.perf_counter()
+        while time.perf_counter() - began < WINDOW:
+            with open(path, "wb", buffering=0) as file:
+                file.write(template)
+            job(path)
+            job(path)
+            what.judge(path, "finished", {"A": None, "B": None})
+            runs += 1
+        return runs / (time.perf_counter() - began)
+
+
+def explored(job, mode):
+    """Schedules a second of the explorer, in one window."""
+    runs = 0
+    with Runner(program(job, mode=mode)) as runner:
+        began = time.perf_counter()
+        while True:
+            for _ in depth_first(runner, Tally(), False):
+                runs += 1
+                if time.perf_counter() - began > WINDOW:
+                    return runs / (time.perf_counter() - began)
+
+
+def floor(windows=30):
+    found = {}
+    for name, job in JOBS.items():
+        for mode in ("delete", "wal"):
+            pairs = [(serial(job, mode), explored(job, mode)) for _ in range(windows)]
+            best, ours = (max(column) for column in zip(*pairs, strict=True))
+            found[f"{name}, {mode}"] = {
+                "floor": round(best), "explorer": round(ours), "share": round(ours / best, 2)
+            }  # fmt: skip
+    return found
+
+
+def processes(repeats=3):
+    """A large exploration by one process and by two."""
+    what = program(begin("IMMEDIATE"), 4)
+    seconds = {1: [], 2: []}
+    with ProcessPoolExecutor(2) as pool:
+        explore(program(autocommit), executor=pool)  # the workers have started
+        for _ in range(repeats):
+            for count, executor in ((1, None), (2, pool)):
+                found = explore(what, executor=executor, seconds=600, show=False)
+                seconds[count].append(found.seconds)
+    gain = min(seconds[1]) / min(seconds[2])
+    return {"schedules": found.schedules, "seconds": seconds, "gain": round(gain, 2)}
+
+
+def memory(schedules=100_000):
+    """Resident memory in MB along a long exploration."""
+    import psutil
+
+    process, seen = psutil.Process(), {}
+    with Runner(program(begin("IMMEDIATE"), 5)) as runner:
+        for tally in depth_first(runner, Tally(), False):
+            if tally.schedules in (1000, schedules // 4, schedules // 2, schedules):
+                seen[tally.schedules] = round(process.memory_info().rss / 2**20, 1)
+            if tally.schedules >= schedules:
+                return seen
+    return seen
+
+
+def growth():
+    """Schedules in full and reduced, with threads and with steps."""
+    rows = {}
+    for name, job in JOBS.items():
+        for threads in (2, 3):
+            counts = [
+                explore(program(job, threads), reduce=r, seconds=300, show=False)
+                for r in (False, True)
+            ]
+            rows[f"{name}, {threads} threads"] = [c.schedules for c in counts]
+    return rows
+
+
+FRONTRUN = """
+import json, os, sqlite3, sys, tempfile, time
+import frontrun
+
+BEGIN, MODE = sys.argv[1], sys.argv[2]
+
+class State:
+    def __init__(self):
+        folder = tempfile.mkdtemp()
+        self.path = os.path.join(folder, "counter.db")
+        connection = sqlite3.connect(self.path, isolation_level=None)
+        connection.execute(f"PRAGMA journal_mode={MODE}")
+        connection.execute("CREATE TABLE counter (id INTEGER PRIMARY KEY, value INTEGER NOT NULL)")
+        connection.execute("INSERT INTO counter VALUES (1, 0)")
+        connection.close()
+
+def increment(state):
+    connection = sqlite3.connect(state.path, isolation_level=None)
+    if BEGIN:
+        connection.execute(BEGIN)
+    (value,) = connection.execute("SELECT value FROM counter").fetchone()
+    connection.execute("UPDATE counter SET value = ?", (value + 1,))
+    if BEGIN:
+        connection.execute("COMMIT")
+    connection.close()
+
+def holds(state):
+    connection = sqlite3.connect(state.path)
+    (value,) = connection.execute("SELECT value FROM counter").fetchone()
+    connection.close()
+    return value == 2
+
+began = time.perf_counter()
+try:
+    result = frontrun.explore(State, increment, holds, count=2, preemption_bound=None,
+                              total_timeout=20)
+    said = [result.property_holds, result.num_explored, str(result.inconclusive_reason or "")[:120]]
+except Exception as error:
+    said = [type(error).__name__, 0, str(error)[:120]]
+print(json.dumps(said + [round(time.perf_counter() - began, 2)]))
+"""
+
+
+def frontrun():
+    """The same programs under frontrun's DPOR, from PyPI, through its command line."""
+    rows = {}
+    # A file and not -c: frontrun follows the source lines of what it runs.
+    with tempfile.NamedTemporaryFile("w", suffix=".py", delete=False) as file:
+        file.write(FRONTRUN)
+    script = file.name
+    for sql in ("", "BEGIN", "BEGIN IMMEDIATE"):
+        for mode in ("delete", "wal"):
+            wrapper = os.path.join(os.path.dirname(sys.executable), "frontrun")
+            command = [wrapper, sys.executable, script, sql, mode]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+            said = (done.stdout.strip() or done.stderr.strip()).splitlines()[-1:]
+            ours = explore(
+                program(begin(sql.removeprefix("BEGIN").strip()) if sql else autocommit, mode=mode)
+            )
+            rows[f"{sql or 'autocommit'}, {mode}"] = {
+                "frontrun": said,
+                "explorer": [ours.proved, ours.schedules, round(ours.seconds, 3), ours.counts],
+            }
+    os.unlink(script)
+    return rows
+
+
+def main():
+    parts = sys.argv[1:] or ["floor", "processes", "memory", "growth"]
+    result = {"python": platform.python_version(), "load": os.getloadavg()}
+    for part in parts:
+        result[part] = globals()[part]()
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
