@@ -317,7 +317,9 @@ def swapped_error(room: Room, fixed: bool) -> Outcome:
 
 
 def _systemerror(build: Build) -> str:
-    return ALWAYS if build.python >= (3, 11) and _frozen(build) else NEVER
+    if build.python < (3, 11) or not build.gil:
+        return NEVER
+    return ALWAYS if _frozen(build) else OFTEN
 
 
 @failure(
