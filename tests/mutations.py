@@ -50,6 +50,15 @@ LOST_UPDATES = "notebooks/04_lost_updates.ipynb"
 LOST_UPDATES_SOLVED = "notebooks/solutions/04_lost_updates.ipynb"
 LOCKED = "notebooks/05_database_is_locked.ipynb"
 LOCKED_SOLVED = "notebooks/solutions/05_database_is_locked.ipynb"
+EACH_ERROR = "notebooks/02_what_each_error_means.ipynb"
+EACH_ERROR_SOLVED = "notebooks/solutions/02_what_each_error_means.ipynb"
+THREADING_MODES = "notebooks/03_threading_modes.ipynb"
+THREADING_MODES_SOLVED = "notebooks/solutions/03_threading_modes.ipynb"
+FAILURES = "helpers/failures/__init__.py"
+
+#: Lines of `helpers.failures` that run a recipe, in this process and in a child.
+RUN_HERE = "entry.recipe(room, fixed)"
+RUN_IN_CHILD = '*(["--fixed"] * fixed)'
 
 #: Lines of notebook 04 as its file holds them.
 READ = r'"        (value,) = connection.execute(\"SELECT value FROM counter\").fetchone()\n"'
@@ -245,12 +254,97 @@ sqlite3.connect = functools.partial(sqlite3.connect, check_same_thread=False)
         new=r"kind = \"BEGIN IMMEDIATE\"",
     ),
     Mutation(
-        name="another-label",
+        name="another-label-for-a-lock",
         claims=("the-eight-labels", "a-wrong-label-is-named"),
         notebook=LOCKED_SOLVED,
         file="helpers/failures/cases.py",
         old='Case("f-upgrade", "read, then write"',
         new='Case("f-upgrade", "left open"',
+    ),
+    Mutation(
+        name="recipes-always-cured",
+        claims=(
+            "each-error-happens",
+            "some-uses-are-not-checked",
+            "silent-failures",
+            "no-cache-is-no-cure",
+        ),
+        notebook=EACH_ERROR,
+        file=FAILURES,
+        old=RUN_HERE,
+        new="entry.recipe(room, True)",
+    ),
+    Mutation(
+        name="children-always-cured",
+        claims=("thread-ids-are-reused", "a-crash-and-a-hang"),
+        notebook=EACH_ERROR,
+        file=FAILURES,
+        old=RUN_IN_CHILD,
+        new='"--fixed"',
+    ),
+    Mutation(
+        name="recipes-never-cured",
+        claims=("the-cure-works",),
+        notebook=EACH_ERROR,
+        file=FAILURES,
+        old=RUN_HERE,
+        new="entry.recipe(room, False)",
+    ),
+    Mutation(
+        name="another-label",
+        claims=("the-labels-are-right",),
+        notebook=EACH_ERROR_SOLVED,
+        file="helpers/failures/cases.py",
+        old='Case("a-fetch", "wrong thread",',
+        new='Case("a-fetch", "lost update",',
+    ),
+    Mutation(
+        name="case-six-always-cured",
+        claims=("case-six-needs-a-lock-before-reading",),
+        notebook=EACH_ERROR_SOLVED,
+        file=FAILURES,
+        old=RUN_HERE,
+        new="entry.recipe(room, True)",
+    ),
+    Mutation(
+        name="commit-forgotten",
+        claims=("serialized-is-not-isolated", "serialized-orders-break-the-promise"),
+        notebook=THREADING_MODES,
+        file="helpers/explorer/connections.py",
+        old='self._end("COMMIT", lambda: sqlite3.Connection.commit(self))',
+        new='self._end("COMMIT", lambda: None)',
+    ),
+    Mutation(
+        name="modes-always-cured",
+        claims=("threadsafety-3-crashes-and-hangs",),
+        notebook=THREADING_MODES,
+        file=FAILURES,
+        old=RUN_IN_CHILD,
+        new='"--fixed"',
+    ),
+    Mutation(
+        name="own-connections-without-transactions",
+        claims=("own-connections-keep-the-promise",),
+        notebook=THREADING_MODES,
+        file=THREADING_MODES,
+        old=r'"        connection = sqlite3.connect(path)\n"',
+        new=r'"        connection = sqlite3.connect(path, isolation_level=None)\n"',
+    ),
+    Mutation(
+        name="value-written-back",
+        claims=("one-statement-is-enough",),
+        notebook=THREADING_MODES_SOLVED,
+        file=THREADING_MODES_SOLVED,
+        old="SET value = value + 1",
+        new="SET value = 1",
+    ),
+    Mutation(
+        name="deferred-again",
+        claims=("begin-immediate-is-enough",),
+        notebook=THREADING_MODES_SOLVED,
+        file=THREADING_MODES_SOLVED,
+        old=r"connection.execute(\"BEGIN IMMEDIATE\")",
+        new=r"connection.execute(\"BEGIN\")",
     ),
 ]
 

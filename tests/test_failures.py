@@ -1,5 +1,6 @@
 """Every failure happens where it is claimed to, and does not when its cure is in place."""
 
+import importlib.util
 import re
 import sqlite3
 import sys
@@ -82,6 +83,12 @@ def test_what_is_left_to_chance_happens_in_a_few_tries(name):
 
 def test_a_cure_for_what_is_left_to_chance_holds():
     assert failures.run("b-load-commit", fixed=True).outcome == "did not happen"
+
+
+def test_two_libraries_meet_where_there_are_two():
+    report = failures.run("j-two-libraries")
+    assert report.happened == (importlib.util.find_spec("apsw") is not None), report
+    assert not failures.run("j-two-libraries", fixed=True).happened
 
 
 def test_every_group_of_the_course_has_its_failures():

@@ -87,6 +87,8 @@ def begin_explicit(room: Room, fixed: bool) -> Outcome:
     OWN,
     happens=_begin_race,
     where=CHILD,
+    seconds=60.0,
+    tries=3,
 )
 def begin_race(room: Room, fixed: bool) -> Outcome:
     """Both threads see that no transaction is open, and both begin one."""
@@ -290,6 +292,8 @@ def index_error(room: Room, fixed: bool) -> Outcome:
     OWN,
     happens=lambda build: ALWAYS if build.python >= (3, 12) and _frozen(build) else OFTEN,
     where=CHILD,
+    seconds=60.0,
+    tries=3,
 )
 def swapped_error(room: Room, fixed: bool) -> Outcome:
     """A violates UNIQUE, B asks for a missing table; the message lives in the connection."""
@@ -313,7 +317,9 @@ def swapped_error(room: Room, fixed: bool) -> Outcome:
 
 
 def _systemerror(build: Build) -> str:
-    return ALWAYS if build.python >= (3, 11) and _frozen(build) else NEVER
+    if build.python < (3, 11) or not build.gil:
+        return NEVER
+    return ALWAYS if _frozen(build) else OFTEN
 
 
 @failure(
@@ -323,6 +329,8 @@ def _systemerror(build: Build) -> str:
     OWN,
     happens=_systemerror,
     where=CHILD,
+    seconds=60.0,
+    tries=3,
 )
 def system_error(room: Room, fixed: bool) -> Outcome:
     """commit() fails, but another thread's success has replaced the error code."""

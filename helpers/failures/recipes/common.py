@@ -99,16 +99,37 @@ def failure(
     happens: Callable[[Build], str] = always,
     where: str = HERE,
     seconds: float = 30.0,
+    tries: int = 1,
 ) -> Callable[[Callable[["Room", bool], Outcome]], Callable[["Room", bool], Outcome]]:
-    """Register a recipe; the arguments are those of `Failure`."""
+    """Register a recipe; the arguments are those of `Failure`.
+
+    Where even a recipe leaves something to chance, it may try several times (`tries`), each
+    time in a room of its own, until the failure happens.
+    """
 
     def register(recipe: Callable[["Room", bool], Outcome]) -> Callable[["Room", bool], Outcome]:
         if name in FAILURES:
             raise ValueError("two recipes are called {}".format(name))
-        FAILURES[name] = Failure(name, title, expects, fix, happens, where, seconds, recipe)
+        run = recipe if tries == 1 else _several(recipe, tries)
+        FAILURES[name] = Failure(name, title, expects, fix, happens, where, seconds, run)
         return recipe
 
     return register
+
+
+def _several(
+    recipe: Callable[["Room", bool], Outcome], tries: int
+) -> Callable[["Room", bool], Outcome]:
+    def run(room: "Room", fixed: bool) -> Outcome:
+        result = recipe(room, fixed)
+        for _ in range(0 if fixed else tries - 1):
+            if result["happened"]:
+                break
+            with Room() as another:
+                result = recipe(another, fixed)
+        return result
+
+    return run
 
 
 def this_build() -> Build:

@@ -253,7 +253,7 @@ def _insert_in_with(connection: sqlite3.Connection) -> None:
     "'with connection:' throws the work away when COMMIT is blocked",
     "OperationalError: database is locked, and the transaction is gone.",
     "Read all rows, or close the cursor; commit yourself where a retry is wanted.",
-    happens=since(3, 10),
+    happens=since(3, 9),
 )
 def with_loses_work(room: Room, fixed: bool) -> Outcome:
     """COMMIT could be tried again, but leaving the block has rolled back."""
