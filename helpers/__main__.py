@@ -14,7 +14,10 @@ from collections.abc import Sequence
 
 #: Command -> (module, one-line help).
 COMMANDS = {
-    "scenarios": ("helpers.scenarios", "explore every scenario and compare with what was derived"),
+    "scenarios": (
+        "helpers.scenario_table",
+        "explore every scenario, compare with theory",
+    ),
     "doctor": ("helpers.doctor", "check this installation and say what mends it"),
     "diagnose": ("helpers.symptoms", "say what an error on standard input means"),
     "survey": ("helpers.failures.survey", "run every failure on each Python and write the table"),

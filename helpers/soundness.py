@@ -38,11 +38,12 @@ from helpers.history import CallError
 #: Longest busy timeout of a free run, in seconds: short enough to wait out a real deadlock.
 TIMEOUT = 2.0
 
-#: Seconds after which threads that stand still outside of SQLite count as deadlocked.
-STANDSTILL = 1.0
+#: Seconds after which threads that stand still outside of SQLite count as deadlocked. On a
+#: machine with much else to do, a thread that could run has been seen to wait for one second.
+STANDSTILL = 5.0
 
 #: Free runs side by side in one child: they disturb each other, which is what is wanted.
-SIDE_BY_SIDE = 16
+SIDE_BY_SIDE = 32
 
 _connect = sqlite3.connect
 
@@ -75,7 +76,7 @@ def completeness(program: Program, exploration: Exploration, runs: int) -> Compl
     chunk = 250
     for start in range(0, runs, chunk):
         size = min(chunk, runs - start)
-        result = sandbox.call(free_runs, program, size, start, seconds=120.0)
+        result = sandbox.call(free_runs, program, size, start, seconds=300.0)
         if result.kind == "returned":
             free.update(result.value)
         else:

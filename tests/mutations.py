@@ -254,7 +254,7 @@ sqlite3.connect = functools.partial(sqlite3.connect, check_same_thread=False)
         new=r"kind = \"BEGIN IMMEDIATE\"",
     ),
     Mutation(
-        name="another-label",
+        name="another-label-for-a-lock",
         claims=("the-eight-labels", "a-wrong-label-is-named"),
         notebook=LOCKED_SOLVED,
         file="helpers/failures/cases.py",

@@ -17,59 +17,25 @@ Python, over a connection that leaves it alone, so that its steps can be told ap
 from __future__ import annotations
 
 import functools
-import re
 import sqlite3
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Literal
 
-from helpers.explorer.scheduler import Actor, Scheduler
+from helpers.explorer.actors import Actor
+from helpers.explorer.scheduler import Scheduler
+from helpers.explorer.statements import (
+    BUSY_TIMEOUT,
+    begins_implicitly,
+    kind_of,
+    one_line,
+    statements,
+)
 from helpers.explorer.waiting import LOCKS, TRANSACTION, Waiting
 from helpers.history import CallError, Text
 
-_COMMENTS = re.compile(r"(\s+|--[^\n]*(\n|$)|/\*.*?\*/|;)*", re.DOTALL)
-_BUSY_TIMEOUT = re.compile(r"pragma\s+busy_timeout\s*[=(]\s*(\d+)", re.IGNORECASE)
-_CHANGES = {"insert", "update", "delete", "replace"}
 _LEGACY = -1  # sqlite3.LEGACY_TRANSACTION_CONTROL, which Python 3.11 does not have
-
-
-@functools.lru_cache(maxsize=1024)
-def kind_of(sql: str) -> str:
-    """The kind of a statement, as far as transactions are concerned.
-
-    ``read``; ``insert`` (INSERT, UPDATE, DELETE, REPLACE, before which `sqlite3` begins a
-    transaction by itself); ``change`` (other writes, DDL); ``begin``, ``begin immediate``,
-    ``begin exclusive``; ``commit``; ``end`` (ROLLBACK); ``other`` (PRAGMA, SAVEPOINT, …).
-    """
-    comment = _COMMENTS.match(sql)
-    words = sql[comment.end() if comment else 0 :].lower().replace(";", " ").split()
-    first = words[0] if words else ""
-    if first in _CHANGES:
-        return "other" if "returning" in words else "insert"
-    if first == "with":
-        return "change" if _CHANGES & set(words) else "read"
-    if first in ("select", "values"):
-        return "read" if first == "select" and "from" in words else "other"
-    if first == "begin":
-        level = words[1] if len(words) > 1 else ""
-        return f"begin {level}" if level in ("immediate", "exclusive") else "begin"
-    if first in ("commit", "end"):
-        return "commit"
-    if first == "rollback":
-        return "other" if "to" in words else "end"
-    return "change" if first in ("create", "drop", "alter") else "other"
-
-
-def _begins_implicitly(sql: str) -> bool:
-    comment = _COMMENTS.match(sql)
-    words = sql[comment.end() if comment else 0 :].split(None, 1)
-    return bool(words) and words[0].lower() in _CHANGES
-
-
-def one_line(sql: str) -> str:
-    """SQL on one line, blanks squeezed, without a final semicolon."""
-    return " ".join(sql.split()).rstrip("; ")
 
 
 class SteppingConnection(sqlite3.Connection):
@@ -281,9 +247,9 @@ class SteppingConnection(sqlite3.Connection):
         actor = self._enter(one_line(sql), sql, parameters)
         kind = kind_of(sql)
         legacy = self._level is not None and self._regime == _LEGACY
-        if legacy and _begins_implicitly(sql) and not self.open_transaction:
+        if legacy and begins_implicitly(sql) and not self.open_transaction:
             actor = self._begin(actor, one_line(sql), sql, parameters)
-        found = _BUSY_TIMEOUT.search(sql) if kind == "other" else None
+        found = BUSY_TIMEOUT.search(sql) if kind == "other" else None
         if found:
             self.patience = int(found.group(1)) / 1000
         for part in parts or [parameters]:
@@ -432,7 +398,7 @@ class SteppingCursor(sqlite3.Cursor):
         if self.connection.open_transaction:
             self.connection.commit()
         connection = self.connection
-        for statement in _statements(sql_script):
+        for statement in statements(sql_script):
             actor = connection._enter(one_line(statement), statement)
             connection._call(actor, functools.partial(self._run, statement), kind_of(statement))
         return self
@@ -473,17 +439,6 @@ class SteppingCursor(sqlite3.Cursor):
 
     def __next__(self) -> Any:
         return self._fetch("next row", super().__next__)
-
-
-def _statements(script: str) -> Iterator[str]:
-    """The statements of a script, one after the other."""
-    text = ""
-    for part in script.split(";"):
-        text += part + ";"
-        if sqlite3.complete_statement(text):
-            if one_line(text):
-                yield text
-            text = ""
 
 
 def lock_text(connection: SteppingConnection) -> tuple[str, str]:

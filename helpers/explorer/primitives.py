@@ -13,7 +13,6 @@ originals return at the end.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import functools
 import queue
@@ -21,17 +20,17 @@ import re
 import sqlite3
 import threading
 import time
-import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from helpers.explorer.actors import Actor
 from helpers.explorer.connections import SteppingConnection
-from helpers.explorer.scheduler import Actor, Scheduler
+from helpers.explorer.scheduler import Scheduler
+from helpers.explorer.slots import LOCK_TYPES, find_slots
 from helpers.explorer.waiting import Waiting
 
 _Lock = threading.Lock
 _RLock = threading.RLock
-_LOCK_TYPES = (type(_Lock()), type(_RLock()))
 _start, _join, _is_alive = threading.Thread.start, threading.Thread.join, threading.Thread.is_alive
 
 
@@ -328,15 +327,6 @@ def _replacements(waiting: Waiting) -> list[tuple[Any, str, Any]]:
     return [*found, (sqlite3.dbapi2, "connect", found[7][2])]
 
 
-class Slot:
-    """A place in the program that holds a lock, a queue, a thread-local, or a patched name."""
-
-    def __init__(self, original: Any, put: Callable[[Any], None], name: str) -> None:
-        self.original = original
-        self.put = put
-        self.name = name
-
-
 @contextlib.contextmanager
 def stepping(waiting: Waiting, functions: Iterable[Any]) -> Iterator[Callable[[], None]]:
     """Replace the primitives; yields a function that puts fresh ones in the program's slots.
@@ -365,14 +355,6 @@ def stepping(waiting: Waiting, functions: Iterable[Any]) -> Iterator[Callable[[]
             slot.put(slot.original)
 
 
-def _is_shared(value: Any) -> bool:
-    kinds = (
-        threading.Condition, threading.Event, threading.Semaphore, threading.Barrier,
-        threading.local, queue.Queue, queue.SimpleQueue,
-    )  # fmt: skip
-    return isinstance(value, (*_LOCK_TYPES, *kinds))
-
-
 def _rebuilt(original: Any, name: str, memo: dict[int, Any]) -> Any:
     """A fresh stepping object in the state in which the original was left."""
     if id(original) not in memo:
@@ -381,8 +363,8 @@ def _rebuilt(original: Any, name: str, memo: dict[int, Any]) -> Any:
 
 
 def _rebuild(original: Any, name: str, memo: dict[int, Any]) -> Any:
-    if isinstance(original, _LOCK_TYPES):
-        if isinstance(original, _LOCK_TYPES[1]):
+    if isinstance(original, LOCK_TYPES):
+        if isinstance(original, LOCK_TYPES[1]):
             return StepRLock(name)
         new = StepLock(name)
         new.owner = "the program" if original.locked() else None
@@ -404,91 +386,3 @@ def _rebuild(original: Any, name: str, memo: dict[int, Any]) -> Any:
     for item in getattr(original, "queue", ()):
         new._put(item)
     return new
-
-
-def find_slots(functions: Iterable[Any], patched: dict[int, Any]) -> list[Slot]:
-    """The places, reachable from `functions`, of what a fresh run must have anew.
-
-    Looks into functions and objects of the program's own modules and of `helpers`, never
-    into other libraries. `patched` maps the id of a replaced callable to its replacement, so
-    that ``from threading import Lock`` is seen too.
-    """
-    functions = list(functions)
-    roots = {_root(function) for function in functions} | {"__main__", "helpers"}
-    slots: list[Slot] = []
-    seen: set[int] = set()
-    todo = collections.deque((function, None, "") for function in functions)
-    while todo:
-        value, put, name = todo.popleft()
-        if put is not None and (id(value) in patched or _is_shared(value)):
-            slots.append(Slot(value, put, name))
-        elif id(value) not in seen:
-            seen.add(id(value))
-            todo.extend(_inside(value, roots))
-    return slots
-
-
-def _root(value: Any) -> str:
-    """The top-level package in which a function, a method or an object's class is defined."""
-    value = getattr(value, "func", value)
-    module = getattr(value, "__module__", None) or type(value).__module__
-    return str(module).partition(".")[0]
-
-
-def _inside(value: Any, roots: set[str]) -> list[tuple[Any, Any, str]]:
-    """What `value` refers to: (thing, how to replace it or None, its name)."""
-    if str(getattr(value, "__module__", "")).startswith(__package__):
-        return []
-    if isinstance(value, types.FunctionType):
-        return _in_function(value) if _root(value) in roots else []
-    if isinstance(value, types.MethodType):
-        return [(value.__func__, None, ""), (value.__self__, None, "")]
-    if isinstance(value, functools.partial):
-        return [(part, None, "") for part in (value.func, *value.args, *value.keywords.values())]
-    if isinstance(value, dict):
-        return [(v, functools.partial(value.__setitem__, k), str(k)) for k, v in value.items()]
-    if isinstance(value, list):
-        put = value.__setitem__
-        return [(v, functools.partial(put, i), f"item {i}") for i, v in enumerate(value)]
-    if isinstance(value, (tuple, set, frozenset)):
-        return [(v, None, "") for v in value]
-    if isinstance(value, types.ModuleType) or _root(value) not in roots:
-        return []
-    return _in_object(value)
-
-
-def _in_object(value: Any) -> list[tuple[Any, Any, str]]:
-    names = getattr(value, "__dict__", {})
-    found: list[tuple[Any, Any, str]] = []
-    for name, item in list(names.items()):
-        if not (name.startswith("__") and name.endswith("__")):
-            item = item.__func__ if isinstance(item, (staticmethod, classmethod)) else item
-            found.append((item, functools.partial(setattr, value, name), name))
-    if not isinstance(value, type):
-        found.append((type(value), None, ""))
-    for part in getattr(value, "__mro__", ())[1:]:
-        found.append((part, None, ""))
-    return found
-
-
-def _in_function(function: types.FunctionType) -> list[tuple[Any, Any, str]]:
-    names = function.__globals__
-    found: list[tuple[Any, Any, str]] = []
-    for name in sorted(_names(function.__code__)):
-        if name in names:
-            found.append((names[name], functools.partial(names.__setitem__, name), name))
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with contextlib.suppress(ValueError):  # a name that is not bound yet
-            put = functools.partial(setattr, cell, "cell_contents")
-            found.append((cell.cell_contents, put, name))
-    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    return found + [(value, None, "") for value in defaults]
-
-
-def _names(code: types.CodeType) -> set[str]:
-    """Global names that a code object and the functions inside it may use."""
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _names(constant)
-    return names

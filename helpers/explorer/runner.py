@@ -18,8 +18,9 @@ from types import TracebackType
 from typing import Any
 
 from helpers.explorer import primitives, waiting
+from helpers.explorer.actors import Actor, Crew
 from helpers.explorer.program import Outcome, Program, Run
-from helpers.explorer.scheduler import TIMEOUT, Actor, Chooser, Crew, ScheduleError, Scheduler
+from helpers.explorer.scheduler import TIMEOUT, Chooser, ScheduleError, Scheduler
 from helpers.history import CallError
 
 #: Steps after which a schedule is cut: no program of this course needs half as many.

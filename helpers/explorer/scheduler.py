@@ -13,24 +13,18 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import threading
-import traceback
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Protocol
 
+from helpers.explorer.actors import Actor, Cancelled, Crew
 from helpers.explorer.program import Step
-from helpers.history import CallError, Text
 
 #: Seconds without a step after which a thread counts as stuck outside of any step.
 PATIENCE = 5.0
 
 #: How a schedule names the expiry of a thread's timeout.
 TIMEOUT = ":timeout"
-
-
-class Cancelled(BaseException):
-    """Raised inside a program's thread to end it; not an `Exception`, so programs let it pass."""
 
 
 class ScheduleError(RuntimeError):
@@ -49,112 +43,6 @@ class Chooser(Protocol):
 
     def erased(self, name: str) -> None:
         """The last pick was a retry that failed and changed nothing: it never happened."""
-
-
-class Actor:
-    """One thread of the program in one run."""
-
-    def __init__(self, name: str, job: Callable[[], Any]) -> None:
-        self.name = name
-        self.job = job
-        self.worker: Worker | None = None
-        self.ident = 0
-        self.step = Step(name, "start")  # the step being taken
-        self.label, self.sql = "start", ""  # the step to come
-        self.parameters: object = None
-        self.connection = 0
-        self.ready: Callable[[], bool] | None = None
-        self.timeout: float | None = None
-        self.holders: Callable[[], Iterable[tuple[Actor | None, str]]] | None = None
-        self.wants = ""
-        self.since = 0  # number of the step at which it began to wait
-        self.waiting: Any = None  # the connection in which SQLite's busy handler waits
-        self.phase: object = None
-        self.attempted = 0
-        self.retrying = self.sleeping = self.timed_out = False
-        self.cancelled = self.asked = self.done = False
-        self.slept = -1
-        self.connections: list[Any] = []
-        self.end: Any = None
-        self.note = ""
-
-    def play(self) -> None:
-        """Run the job to its end; errors are kept as texts, for a traceback keeps locks."""
-        self.ident = get_ident()
-        try:
-            if not self.cancelled:
-                self.end = self.job()
-        except BaseException as error:
-            cut = isinstance(error, Cancelled)
-            self.end = Text("cut short") if cut else CallError.of(error)
-            _forget(error)
-
-
-def _forget(error: BaseException) -> None:
-    """Let go of all that an exception keeps: a cursor in a frame is a lock on the file."""
-    chain: BaseException | None = error
-    while chain is not None:
-        traceback.clear_frames(chain.__traceback__)
-        following = chain.__cause__ or chain.__context__
-        chain.__traceback__ = chain.__context__ = chain.__cause__ = None
-        chain = following
-
-
-class Worker(threading.Thread):
-    """A real thread that plays one actor after another, parked in between."""
-
-    def __init__(self, crew: Crew) -> None:
-        super().__init__(name="explorer", daemon=True)
-        self.crew = crew
-        self.go = allocate_lock()
-        self.go.acquire()
-        self.actor: Actor | None = None
-        self.scheduler: Scheduler | None = None
-        self.start()
-
-    def run(self) -> None:
-        """Play what is given until nothing is given."""
-        while True:
-            self.go.acquire()
-            actor, scheduler = self.actor, self.scheduler
-            if actor is None or scheduler is None:
-                return
-            self.name = actor.name
-            actor.play()
-            self.actor = self.scheduler = None
-            scheduler.finish(actor)
-
-
-class Crew:
-    """The worker threads of one exploration, kept alive between its schedules."""
-
-    def __init__(self) -> None:
-        self.idle: list[Worker] = []
-        self.all: list[Worker] = []
-
-    def give(self, actor: Actor, scheduler: Scheduler) -> None:
-        """Hand `actor` to an idle worker, which begins when its `go` lock is released."""
-        worker = self.idle.pop() if self.idle else self._hire()
-        worker.actor, worker.scheduler = actor, scheduler
-        actor.worker = worker
-
-    def _hire(self) -> Worker:
-        active, Scheduler.active = Scheduler.active, None  # a worker's own locks are real ones
-        try:
-            worker = Worker(self)
-        finally:
-            Scheduler.active = active
-        self.all.append(worker)
-        return worker
-
-    def close(self) -> None:
-        """End every worker and wait until it has ended."""
-        for worker in self.all:
-            if worker.actor is None:
-                worker.go.release()
-                worker.join()
-        self.all.clear()
-        self.idle.clear()
 
 
 class Scheduler:
@@ -207,7 +95,11 @@ class Scheduler:
             number += 1
             unique = f"{name} {number}"
         actor = self.actors[unique] = Actor(unique, job)
-        self.crew.give(actor, self)
+        active, Scheduler.active = Scheduler.active, None  # a worker's own locks are real ones
+        try:
+            self.crew.give(actor, self)
+        finally:
+            Scheduler.active = active
         self.unstarted.append(actor)
         return actor
 

@@ -1,0 +1,62 @@
+"""What kind of statement is it? As much of SQL as transactions need."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sqlite3
+from collections.abc import Iterator
+
+_COMMENTS = re.compile(r"(\s+|--[^\n]*(\n|$)|/\*.*?\*/|;)*", re.DOTALL)
+BUSY_TIMEOUT = re.compile(r"pragma\s+busy_timeout\s*[=(]\s*(\d+)", re.IGNORECASE)
+_CHANGES = {"insert", "update", "delete", "replace"}
+
+
+@functools.lru_cache(maxsize=1024)
+def kind_of(sql: str) -> str:
+    """The kind of a statement, as far as transactions are concerned.
+
+    ``read``; ``insert`` (INSERT, UPDATE, DELETE, REPLACE, before which `sqlite3` begins a
+    transaction by itself); ``change`` (other writes, DDL); ``begin``, ``begin immediate``,
+    ``begin exclusive``; ``commit``; ``end`` (ROLLBACK); ``other`` (PRAGMA, SAVEPOINT, …).
+    """
+    comment = _COMMENTS.match(sql)
+    words = sql[comment.end() if comment else 0 :].lower().replace(";", " ").split()
+    first = words[0] if words else ""
+    if first in _CHANGES:
+        return "other" if "returning" in words else "insert"
+    if first == "with":
+        return "change" if _CHANGES & set(words) else "read"
+    if first in ("select", "values"):
+        return "read" if first == "select" and "from" in words else "other"
+    if first == "begin":
+        level = words[1] if len(words) > 1 else ""
+        return f"begin {level}" if level in ("immediate", "exclusive") else "begin"
+    if first in ("commit", "end"):
+        return "commit"
+    if first == "rollback":
+        return "other" if "to" in words else "end"
+    return "change" if first in ("create", "drop", "alter") else "other"
+
+
+def begins_implicitly(sql: str) -> bool:
+    """Whether `sqlite3` begins a transaction before it, in its default regime."""
+    comment = _COMMENTS.match(sql)
+    words = sql[comment.end() if comment else 0 :].split(None, 1)
+    return bool(words) and words[0].lower() in _CHANGES
+
+
+def one_line(sql: str) -> str:
+    """SQL on one line, blanks squeezed, without a final semicolon."""
+    return " ".join(sql.split()).rstrip("; ")
+
+
+def statements(script: str) -> Iterator[str]:
+    """The statements of a script, one after the other."""
+    text = ""
+    for part in script.split(";"):
+        text += part + ";"
+        if sqlite3.complete_statement(text):
+            if one_line(text):
+                yield text
+            text = ""
