@@ -291,7 +291,7 @@ sqlite3.connect = functools.partial(sqlite3.connect, check_same_thread=False)
         new="entry.recipe(room, False)",
     ),
     Mutation(
-        name="another-label",
+        name="first-case-relabelled",
         claims=("the-labels-are-right",),
         notebook=EACH_ERROR_SOLVED,
         file="helpers/failures/cases.py",

@@ -60,9 +60,7 @@ def _frozen(build: Build) -> bool:
 
 
 def _begin_race(build: Build) -> str:
-    if not build.gil:
-        return OFTEN
-    return ALWAYS if _frozen(build) else NEVER
+    return ALWAYS if _frozen(build) else OFTEN
 
 
 @failure(
