@@ -336,12 +336,13 @@ def system_error(room: Room, fixed: bool) -> Outcome:
         CREATE TABLE p (id INTEGER PRIMARY KEY);
         CREATE TABLE c (p INTEGER REFERENCES p(id) DEFERRABLE INITIALLY DEFERRED);"""
     first = room.shared(script + NO_DISK, timeout=8.0)
-    path = side(room, first)
+    waiting = second(room, first, fixed, timeout=8.0)
+    path = side(room, waiting)
     other = second(room, first, fixed)
     first.execute("PRAGMA foreign_keys = ON")
     first.execute("INSERT INTO c VALUES (7)")
     works = frozen_while(
-        room, path, lambda: first.execute(WAIT), first.commit, *successes(other, 12)
+        room, path, lambda: waiting.execute(WAIT), first.commit, *successes(other, 12)
     )
     error = works[1].error
     first.rollback()

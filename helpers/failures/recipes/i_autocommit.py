@@ -120,7 +120,8 @@ def rollback_ignored(room: Room, fixed: bool) -> Outcome:
 )
 def with_ignored(room: Room, fixed: bool) -> Outcome:
     """An exception in the block does not roll back."""
-    connection = room.connect(TABLE, autocommit=not fixed)
+    room.connect(TABLE)
+    connection = room.connect(autocommit=not fixed)
 
     def fail() -> None:
         with connection:
