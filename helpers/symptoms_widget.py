@@ -25,7 +25,8 @@ class LookUp:
             placeholder="Paste an error message or a traceback",
             layout=Layout(width="100%", height="9em"),
         )
-        self.button = Button(description="What does it mean?", button_style="primary")
+        wide = Layout(width="auto", align_self="flex-start")
+        self.button = Button(description="What does it mean?", button_style="primary", layout=wide)
         self.output = HTML()
         self.choices = HBox(layout=Layout(flex_flow="row wrap"))
         self.box = VBox([self.area, self.button, self.output, self.choices])
@@ -48,13 +49,13 @@ class LookUp:
         self.choices.children = self._buttons(self.diagnosis.question)
 
     def _buttons(self, question: Question | None) -> list[Any]:
-        from ipywidgets import Button
+        from ipywidgets import Button, Layout
 
         if question is None:
             return []
         buttons = []
         for option in question.options:
-            button = Button(description=option)
+            button = Button(description=option, layout=Layout(width="auto"))
             button.on_click(lambda _, key=question.key, option=option: self._answered(key, option))
             buttons.append(button)
         return buttons

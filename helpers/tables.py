@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _TABLE = "border-collapse: collapse; font-size: 90%"
-_CELL = "text-align: {align}; padding: 0.25em 0.8em; vertical-align: top; white-space: normal"
+_CELL = "text-align: {align}; padding: 0.25em 0.8em; vertical-align: top; white-space: {wrap}"
+
+#: Longest text, in characters, that is never broken into two lines.
+WHOLE = 24
 
 
 class Table:
@@ -69,6 +72,7 @@ def _row(tag: str, values: Iterable[Any], aligned: list[str], bold: bool = False
     cells = []
     for value, align in zip(values, aligned, strict=True):
         text = html.escape(str(value))
-        style = _CELL.format(align=align)
+        wrap = "nowrap" if len(str(value)) <= WHOLE else "normal"
+        style = _CELL.format(align=align, wrap=wrap)
         cells.append(f'<{tag} style="{style}">{f"<b>{text}</b>" if bold else text}</{tag}>')
     return f"<tr>{''.join(cells)}</tr>"
