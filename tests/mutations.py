@@ -139,11 +139,19 @@ sqlite3.connect = functools.partial(sqlite3.connect, check_same_thread=False)
     ),
     Mutation(
         name="one-order-only",
-        claims=("four-of-six-orders-lose", "begin-loses-nothing-and-refuses"),
+        claims=("four-of-six-orders-lose",),
         notebook=LOST_UPDATES,
-        file="helpers/explorer/search.py",
-        old="if node.position + 1 < len(node.options):",
-        new="if False:",
+        file=LOST_UPDATES,
+        old="found = explore(program)",
+        new="found = explore(program, max_schedules=1)",
+    ),
+    Mutation(
+        name="write-lock-before-the-read",
+        claims=("begin-loses-nothing-and-refuses",),
+        notebook=LOST_UPDATES,
+        file=LOST_UPDATES,
+        old=r'"explore(in_transaction(\"BEGIN\"))"',
+        new=r'"explore(in_transaction(\"BEGIN IMMEDIATE\"))"',
     ),
     Mutation(
         name="one-statement",

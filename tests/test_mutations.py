@@ -13,18 +13,10 @@ from mutations import MUTATIONS, Mutation, MutationError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 
-def first_of_its_notebook(mutation):
-    return mutation is next(other for other in MUTATIONS if other.notebook == mutation.notebook)
-
-
-#: The first mutation of each notebook belongs to every run; the others are left to CI.
+#: The first one belongs to every run; the others take minutes and are left to CI.
 EACH = [
-    pytest.param(
-        mutation,
-        id=mutation.name,
-        marks=() if first_of_its_notebook(mutation) else pytest.mark.slow,
-    )
-    for mutation in MUTATIONS
+    pytest.param(mutation, id=mutation.name, marks=pytest.mark.slow if number else ())
+    for number, mutation in enumerate(MUTATIONS)
 ]
 
 

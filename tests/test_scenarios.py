@@ -7,6 +7,7 @@ import math
 import random
 import sqlite3
 import sys
+import threading
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -25,6 +26,13 @@ CASES = [
     for mode in ("delete", "wal")
 ]
 WAYS = (HandlerWaiting.name, RuleWaiting.name)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left():
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
 
 
 def outcomes(exploration):

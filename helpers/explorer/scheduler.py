@@ -302,8 +302,9 @@ class Scheduler:
             actor.done = True
             assert actor.worker is not None
             self.crew.idle.append(actor.worker)
-        if self.last is not None and all(before.done for before in self.last[0]):
-            (_, name, job), self.last = self.last, None
+        last = None if self.cancelling else self.last
+        if last is not None and all(before.done for before in last[0]):
+            (_, name, job), self.last = last, None
             self.add(name, job)
         chosen = None if self.cancelling else self._next()
         if chosen is None:
