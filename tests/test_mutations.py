@@ -12,7 +12,6 @@ import pytest
 from mutations import MUTATIONS, Mutation, MutationError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-
 #: The first one belongs to every run; the others take minutes and are left to CI.
 EACH = [
     pytest.param(mutation, id=mutation.name, marks=pytest.mark.slow if number else ())
