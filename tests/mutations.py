@@ -155,7 +155,7 @@ sqlite3.connect = functools.partial(sqlite3.connect, check_same_thread=False)
     ),
     Mutation(
         name="one-statement",
-        claims=("own-connections-lose-an-update",),
+        claims=("six-schedules", "own-connections-lose-an-update"),
         notebook=LOST_UPDATES,
         file=LOST_UPDATES,
         old=f"{READ},\n    {WRITE}{BEFORE_PROGRAM}",
@@ -220,14 +220,22 @@ sqlite3.connect = functools.partial(sqlite3.connect, check_same_thread=False)
     Mutation(
         name="write-lock-first",
         claims=(
+            "seventy-schedules",
             "an-upgrade-is-refused-at-once",
             "a-stale-snapshot-is-refused-at-once",
-            "the-error-name-tells-them-apart",
         ),
         notebook=LOCKED,
         file=LOCKED,
         old=r"connection.execute(\"BEGIN\")",
         new=r"connection.execute(\"BEGIN IMMEDIATE\")",
+    ),
+    Mutation(
+        name="both-refusals-alike",
+        claims=("the-error-name-tells-them-apart",),
+        notebook=LOCKED,
+        file=LOCKED,
+        old="errors = [stage.steps[-1].error, stale.steps[-1].error]",
+        new="errors = [stage.steps[-1].error] * 2",
     ),
     Mutation(
         name="write-lock-forgotten",
