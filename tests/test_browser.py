@@ -47,7 +47,14 @@ def course_lab(tmp_path_factory):
         yield lab
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+#: The first two belong to every run; a browser takes ten times as long as nbval.
+EACH = [
+    pytest.param(name, id=name, marks=pytest.mark.slow if number > 1 else ())
+    for number, name in enumerate(NOTEBOOKS)
+]
+
+
+@pytest.mark.parametrize("name", EACH)
 def test_notebook_runs_to_its_end(browser, course_lab, name):
     picture = OUTPUT / f"browser-{Path(name).stem}.png"
     visit = browsing.run_all(browser, course_lab, name, picture)
