@@ -97,6 +97,7 @@ class Program:
         self.look = look
         self.journal_mode = databases.check_journal_mode(journal_mode)
         self.share = share
+        self.lends: bool | None = None
         self.name = name
 
     def __repr__(self) -> str:
