@@ -185,7 +185,8 @@ class SteppingConnection(sqlite3.Connection):
 
     def _wrong_thread(self, actor: Actor) -> None:
         if self.lent and self.owner is not None:
-            raise self._scheduler.give_up(LentToAnother(self.number, self.owner.name, actor.name))
+            found = LentToAnother(self.number, self.owner.name, actor.name)
+            raise self._scheduler.give_up(found)
         if self.owner is not None:
             raise sqlite3.ProgrammingError(
                 "SQLite objects created in a thread can only be used in that same thread. The "

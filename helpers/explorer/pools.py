@@ -49,7 +49,8 @@ def pooling() -> Iterator[bool]:
     from sqlalchemy import event
     from sqlalchemy.pool import NullPool, QueuePool, SingletonThreadPool
 
-    original, listeners = QueuePool._queue_class, {"checkout": _lend, "checkin": _take_back}
+    original = QueuePool._queue_class
+    listeners: dict[str, Callable[..., Any]] = {"checkout": _lend, "checkin": _take_back}
     targets = (QueuePool, NullPool, SingletonThreadPool)
     QueuePool._queue_class = _queue_class(original)  # type: ignore[assignment]
     for target in targets:

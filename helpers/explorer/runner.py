@@ -114,6 +114,9 @@ class Runner:
             self.refresh()
             actors = self._prepare(scheduler)
             scheduler.run(lambda: _stand(scheduler, self.program))
+        except LentToAnother:
+            self.program.lends = False
+            raise
         finally:
             Scheduler.active = None
             self._dispose()
@@ -130,10 +133,8 @@ class Runner:
     def _try_lending(self) -> None:
         """Let the threads take turns, and see whether one uses what was lent to another."""
         self.program.lends = True
-        try:
+        with contextlib.suppress(LentToAnother):
             self.run(TakeTurns())
-        except LentToAnother:
-            self.program.lends = False
 
     def _dispose(self) -> None:
         """Give up a shared engine of SQLAlchemy: its idle connections are closed."""
