@@ -62,13 +62,19 @@ def no_increment_lost(end: Ending) -> bool:
     return bool(end.value == len(end.succeeded))
 
 
-def check(*jobs: Callable[[str], Any], journal_mode: str = "delete") -> Verdict:
+def check(
+    *jobs: Callable[[Any], Any],
+    journal_mode: str = "delete",
+    share: Callable[[str], Any] | None = None,
+) -> Verdict:
     """Run a learner's increment in two threads, in every order.
 
     Args:
         *jobs: one function that both threads run, or one for each thread. It takes the
             path of a database and adds 1 to the one row of ``counter (id, value)``.
         journal_mode: ``"delete"`` or ``"wal"``.
+        share: takes the path; what it returns, an engine for instance, is given to both
+            threads instead of the path.
 
     It is solved when in every schedule both increments are stored and no thread sees an
     error.
@@ -79,11 +85,11 @@ def check(*jobs: Callable[[str], Any], journal_mode: str = "delete") -> Verdict:
     if len(jobs) not in (1, 2):
         raise ValueError(f"give one function, or one for each of two threads, not {len(jobs)}")
     for job in jobs:
-        alone = _alone(job, journal_mode)
+        alone = _alone(job, journal_mode, share)
         if alone:
             return Verdict(False, alone)
     pair = jobs * 2 if len(jobs) == 1 else jobs
-    found = explore(_increments(pair, journal_mode), seconds=20, show=False)
+    found = explore(_increments(pair, journal_mode, share), seconds=20, show=False)
     if _example(found) is not None:
         return Verdict(False, _lesson(found), found)
     if not found.complete:
@@ -91,20 +97,25 @@ def check(*jobs: Callable[[str], Any], journal_mode: str = "delete") -> Verdict:
     return Verdict(True, f"{found.schedules} orders, and no increment is lost in any", found)
 
 
-def _increments(jobs: tuple[Callable[[str], Any], ...], journal_mode: str) -> Program:
+def _increments(
+    jobs: tuple[Callable[[Any], Any], ...],
+    journal_mode: str,
+    share: Callable[[str], Any] | None,
+) -> Program:
     return Program(
         "counter",
         jobs,
         no_increment_lost,
         claim="no increment is lost",
         journal_mode=journal_mode,
+        share=share,
         name="the exercise",
     )
 
 
-def _alone(job: Callable[[str], Any], journal_mode: str) -> str:
+def _alone(job: Callable[[Any], Any], journal_mode: str, share: Callable[[str], Any] | None) -> str:
     """What is wrong with `job` when nothing else runs; empty if nothing is."""
-    ((outcome, _, _),) = explore(_increments((job,), journal_mode), show=False).outcomes
+    ((outcome, _, _),) = explore(_increments((job,), journal_mode, share), show=False).outcomes
     if outcome.kind == "right":
         return ""
     if outcome.raised:

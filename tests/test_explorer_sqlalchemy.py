@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -238,6 +239,36 @@ def test_a_half_run_program_leaves_nothing_and_says_nothing(caplog):
     stage.undo(2)
     assert caplog.records == []
     assert [t for t in threading.enumerate() if t.name in ("A", "B", "explorer")] == []
+
+
+def test_mapped_classes_can_be_used_afterwards_by_any_thread(tmp_path):
+    class Fresh(Base):
+        __tablename__ = "fresh"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    def job(engine):
+        with Session(engine) as session, session.begin():
+            session.add(Fresh())
+
+    made = "CREATE TABLE fresh (id INTEGER PRIMARY KEY)"
+    count = "SELECT count(*) FROM fresh"
+    explored = Program(made, [job, job], lambda end: end.value == 2, look=count, share=default)
+    assert explore(explored).proved
+    engine = create_engine(f"sqlite:///{tmp_path / 'fresh.db'}")
+    Base.metadata.create_all(engine)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(job, [engine] * 4))
+    with engine.connect() as connection:
+        assert connection.scalar(text(count)) == 4
+    engine.dispose()
+
+
+def test_the_first_connection_made_by_threads_that_meet_there():
+    found = explore(program(lambda path: create_engine(f"sqlite:///{path}")))
+    assert set(found.counts) == {"wrong", "right"}
+    labels = {step.label for step in replay(found.program, found.failing).steps}
+    assert found.complete
+    assert any(label.startswith("UPDATE") for label in labels)
 
 
 def test_everything_is_put_back():

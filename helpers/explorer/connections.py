@@ -313,7 +313,7 @@ class SteppingConnection(sqlite3.Connection):
 
     @isolation_level.setter
     def isolation_level(self, level: Any) -> None:
-        if level is None:
+        if level is None and self.has_begun:
             self.commit()
         self._level = level
 

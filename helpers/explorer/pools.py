@@ -31,13 +31,56 @@ from helpers.explorer.scheduler import Scheduler
 DEFAULT_SIZE = 5
 
 #: Packages whose locks are steps only when a thread has to wait for them.
-_QUIET = ("sqlalchemy", "logging")
+_LIBRARIES = ("sqlalchemy", "logging")
 
 
 def asked_by_library(depth: int) -> bool:
-    """Whether the code `depth` frames above the caller belongs to a library with quiet locks."""
+    """Whether the code `depth` frames above the caller is a library's, see `LibraryLock`."""
     module = str(sys._getframe(depth + 1).f_globals.get("__name__", ""))
-    return module.partition(".")[0] in _QUIET
+    return module.partition(".")[0] in _LIBRARIES
+
+
+class LibraryLock:
+    """A library's own lock: a real one, at which a thread of the program never blocks for real.
+
+    It may outlive the run in which it was made: SQLAlchemy keeps some with a mapped class.
+    """
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+        self._depth = 0
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """As `threading.Lock.acquire`; a step only where another thread of the program has it."""
+        run = Scheduler.here()
+        if run is None or run.me() is None:
+            acquired = self._real.acquire(blocking, timeout)
+        else:
+            acquired = self._real.acquire(False)
+            if not acquired and blocking:
+                run.point(
+                    "acquire a lock of a library",
+                    ready=lambda: not self._depth,
+                    timeout=timeout if timeout >= 0 else None,
+                    wants="a lock of a library",
+                )
+                acquired = self._real.acquire(False)
+        self._depth += bool(acquired)
+        return bool(acquired)
+
+    def release(self) -> None:
+        """As `threading.Lock.release`."""
+        self._depth -= 1
+        self._real.release()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from typing import Any
 
 from helpers.explorer.actors import Actor
 from helpers.explorer.connections import SteppingConnection
-from helpers.explorer.pools import asked_by_library
+from helpers.explorer.pools import LibraryLock, asked_by_library
 from helpers.explorer.scheduler import Scheduler
 from helpers.explorer.slots import LOCK_TYPES, find_slots
 from helpers.explorer.waiting import Waiting
@@ -61,10 +61,9 @@ class _Named:
 class StepLock(_Named):
     """`threading.Lock`: acquiring is a step that can be taken while nobody holds it."""
 
-    def __init__(self, name: str = "", waiter: bool = False, quiet: bool = False) -> None:
+    def __init__(self, name: str = "", waiter: bool = False) -> None:
         super().__init__(name)
         self.owner: Actor | str | None = None
-        self._quiet = quiet  # a library's own lock: a step only for those who have to wait
         self._fresh = waiter  # a condition's private lock: its first acquire is no step
 
     def _free(self) -> bool:
@@ -76,16 +75,12 @@ class StepLock(_Named):
     def _take(self) -> None:
         run = _run()
         self.owner = run.me() or "the program"
-        self._touch(run)
-
-    def _touch(self, run: Scheduler) -> None:
-        if not self._quiet:
-            run.touch(self.name, "w")
+        run.touch(self.name, "w")
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """As `threading.Lock.acquire`; a timeout expires when nobody else can move."""
         run = _run()
-        if self._fresh or run.me() is None or (self._quiet and (self._free() or not blocking)):
+        if self._fresh or run.me() is None:
             self._fresh = False
         elif not blocking:
             run.point(f"try {self.name}")
@@ -109,7 +104,7 @@ class StepLock(_Named):
         self.owner = None
         run = Scheduler.here()
         if run is not None:
-            self._touch(run)
+            run.touch(self.name, "w")
 
     def locked(self) -> bool:
         """Whether somebody holds it."""
@@ -135,8 +130,8 @@ class StepLock(_Named):
 class StepRLock(StepLock):
     """`threading.RLock`: the holder may acquire it again."""
 
-    def __init__(self, name: str = "", quiet: bool = False) -> None:
-        super().__init__(name, quiet=quiet)
+    def __init__(self, name: str = "") -> None:
+        super().__init__(name)
         self.count = 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
@@ -312,11 +307,11 @@ def _replacements(waiting: Waiting) -> list[tuple[Any, str, Any]]:
     def connect(database: Any, *args: Any, **options: Any) -> SteppingConnection:
         return SteppingConnection(_run(), waiting, database, *args, **options)
 
-    def lock() -> StepLock:
-        return StepLock(quiet=asked_by_library(2))
+    def lock() -> StepLock | LibraryLock:
+        return LibraryLock(_Lock()) if asked_by_library(2) else StepLock()
 
-    def rlock() -> StepRLock:
-        return StepRLock(quiet=asked_by_library(2))
+    def rlock() -> StepRLock | LibraryLock:
+        return LibraryLock(_RLock()) if asked_by_library(2) else StepRLock()
 
     found: list[tuple[Any, str, Any]] = [
         (threading, "Lock", _either(_Lock, lock)),
