@@ -65,8 +65,8 @@ def read(connection: sqlite3.Connection, unit_of_work: UnitOfWork) -> Any:
 
 
 ENDED = (
-    "the unit of work ended its own transaction: leave commit(), rollback() and executescript() "
-    "out of it, the strategy commits when the unit returns"
+    "the unit of work began or ended a transaction itself: leave BEGIN, commit(), rollback() and "
+    "executescript() out of it, the strategy commits when the unit returns"
 )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import queue
 import sqlite3
 import threading
-from collections import Counter, deque
+from collections import Counter
 from concurrent.futures import Future
-from time import monotonic
 from typing import Any
 
 from helpers.strategies import Connect, UnitOfWork, transactions
@@ -95,14 +96,12 @@ class Writer:
         self.group_sizes: Counter[int] = Counter()
         self._process = Process()
         self._readers = PerThread(path, connect, settings=settings, timeout=timeout)
-        self._queue: deque[_Job] = deque()
-        self._lock = threading.Lock()
-        self._work = threading.Condition(self._lock)
-        self._room = threading.Condition(self._lock)
-        self._closed = False
+        self._queue: queue.Queue[_Job | None] = queue.Queue(backlog)
+        self._closed = self._refuses = False
+        self._ended = False
         self._death: BaseException | None = None
         self._connection = settings.open(path, connect)
-        self._in_unit = self._ended = False
+        self._in_unit = self._unit_ended = False
         self._connection.set_authorizer(self._authorize)
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
@@ -139,29 +138,25 @@ class Writer:
         self._process.check(self)
         if threading.current_thread() is self._thread:
             raise NestedError(self)
+        self._check_open()
         job = _Job(unit_of_work)
-        with self._lock:
-            self._wait_for_room()
-            self._queue.append(job)
-            if len(self._queue) == 1:
-                self._work.notify()
+        try:
+            self._queue.put(job, timeout=self.timeout)
+        except queue.Full:
+            raise WaitTimeout(
+                f"the queue stayed full for {self.timeout} s ({self.backlog} units wait): "
+                "submit less, or make the units shorter"
+            ) from None
+        if self._ended:
+            # The thread may have looked into the queue for the last time before the put.
+            self._refuse_all()
         return job.future
 
-    def _wait_for_room(self) -> None:
-        deadline = None
-        while True:
-            if self._death is not None:
-                raise _died("this unit of work is not stored", self._death)
-            if self._closed:
-                raise ClosedError(self)
-            if len(self._queue) < self.backlog:
-                return
-            deadline = deadline or monotonic() + self.timeout
-            if not self._room.wait(deadline - monotonic()) and len(self._queue) >= self.backlog:
-                raise WaitTimeout(
-                    f"the queue stayed full for {self.timeout} s ({self.backlog} units wait): "
-                    "submit less, or make the units shorter"
-                )
+    def _check_open(self) -> None:
+        if self._death is not None:
+            raise _died(NOT_STORED, self._death)
+        if self._closed:
+            raise ClosedError(self)
 
     def read(self, unit_of_work: UnitOfWork, /) -> Any:
         """Run it here and now, against one snapshot; sees all that was acknowledged before."""
@@ -170,7 +165,7 @@ class Writer:
     @property
     def waiting(self) -> int:
         """How many units are in the queue."""
-        return len(self._queue)
+        return self._queue.qsize()
 
     def close(self, *, drain: bool = True) -> None:
         """Refuse new units, finish those that wait, and end the thread. Again: nothing.
@@ -187,16 +182,11 @@ class Writer:
         if threading.current_thread() is self._thread:
             raise NestedError(self)
         atexit.unregister(self.close)
-        refused: list[_Job] = []
-        with self._lock:
-            self._closed = True
-            if not drain:
-                refused = list(self._queue)
-                self._queue.clear()
-            self._work.notify_all()
-            self._room.notify_all()
-        for job in refused:
-            job.refuse(ClosedError(self))
+        self._refuses = self._refuses or not drain
+        self._closed = True
+        # Wakes the thread if it waits for work; if the queue is full, it does not wait.
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(None)
         self._thread.join(self.timeout)
         if self._thread.is_alive():
             raise WaitTimeout(f"{self.waiting} units still wait after {self.timeout} s")
@@ -207,26 +197,40 @@ class Writer:
     def _run(self) -> None:
         jobs: list[_Job] = []
         try:
-            while jobs := self._next_group():
+            while self._fill(jobs):
                 self._commit_or_retry(jobs)
                 for job in jobs:
                     job.answer()
+                jobs.clear()
         except BaseException as error:
-            self._die(error, jobs)
+            self._death = error
+            for job in jobs:
+                job.refuse(_died("whether this unit of work is stored is not known", error))
         finally:
+            self._ended = True
+            self._refuse_all()
             self._connection.close()
 
-    def _next_group(self) -> list[_Job]:
-        """The units that wait, at most `group` of them; none when the writer is to end."""
-        while True:
-            with self._lock:
-                while not self._queue and not self._closed:
-                    self._work.wait()
-                jobs = [self._queue.popleft() for _ in range(min(self.group, len(self._queue)))]
-                self._room.notify_all()
-            begun = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-            if begun or not jobs:
-                return begun
+    def _fill(self, jobs: list[_Job]) -> bool:
+        """Add the units that wait, at most `group` of them; False when the writer is to end."""
+        with contextlib.suppress(queue.Empty):
+            while len(jobs) < self.group:
+                job = self._queue.get(block=not jobs and not self._closed)
+                if job is None:
+                    continue
+                if self._refuses:
+                    job.refuse(ClosedError(self))
+                elif job.future.set_running_or_notify_cancel():
+                    jobs.append(job)
+        return bool(jobs)
+
+    def _refuse_all(self) -> None:
+        """Answer what is left in the queue: with the thread gone nobody else would."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                job = self._queue.get_nowait()
+                if job is not None:
+                    job.refuse(_died(NOT_STORED, self._death) if self._death else ClosedError(self))
 
     def _commit_or_retry(self, jobs: list[_Job]) -> None:
         try:
@@ -255,13 +259,13 @@ class Writer:
 
     def _run_unit(self, job: _Job) -> None:
         job.result = job.error = None
-        self._in_unit, self._ended = True, False
+        self._in_unit, self._unit_ended = True, False
         try:
             job.result = transactions.finished(job.unit(self._connection))
-            if self._ended or not self._connection.in_transaction:
+            if self._unit_ended or not self._connection.in_transaction:
                 raise UnitError(transactions.ENDED)
         except BaseException as error:
-            job.error = UnitError(transactions.ENDED) if self._ended else error
+            job.error = UnitError(transactions.ENDED) if self._unit_ended else error
             self._in_unit = False
             self._connection.execute("ROLLBACK TO unit_of_work")
         finally:
@@ -270,21 +274,12 @@ class Writer:
     def _authorize(self, action: int, *_: object) -> int:
         """Deny COMMIT and ROLLBACK inside a unit of work: they would end the whole group's."""
         if action == sqlite3.SQLITE_TRANSACTION and self._in_unit:
-            self._ended = True
+            self._unit_ended = True
             return sqlite3.SQLITE_DENY
         return sqlite3.SQLITE_OK
 
-    def _die(self, error: BaseException, jobs: list[_Job]) -> None:
-        """Answer everybody who waits: with a thread that is gone nobody else would."""
-        with self._lock:
-            self._death = error
-            waiting = list(self._queue)
-            self._queue.clear()
-            self._room.notify_all()
-        for job in jobs:
-            job.refuse(_died("whether this unit of work is stored is not known", error))
-        for job in waiting:
-            job.refuse(_died("this unit of work is not stored", error))
+
+NOT_STORED = "this unit of work is not stored"
 
 
 def _died(what: str, error: BaseException) -> WriterDied:
