@@ -72,7 +72,7 @@ def _row(results: Sequence[LoadResult | SandboxResult]) -> tuple[object, ...]:
 
 
 def _ended(results: Sequence[LoadResult | SandboxResult]) -> str:
-    """How the runs ended, in words: ``"all"``, or what became of the others."""
+    """How the runs ended, in words: ``"to the end"``, or what became of the others."""
     words: list[str] = []
     for result in results:
         run = _load(result)
@@ -81,4 +81,4 @@ def _ended(results: Sequence[LoadResult | SandboxResult]) -> str:
         elif run is not None and run.hung:
             words.append("a thread hung")
     counts = {word: words.count(word) for word in dict.fromkeys(words)}
-    return ", ".join(f"{count} × {word}" for word, count in counts.items()) or "all"
+    return ", ".join(f"{count} × {word}" for word, count in counts.items()) or "to the end"

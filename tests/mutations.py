@@ -54,6 +54,8 @@ EACH_ERROR = "notebooks/02_what_each_error_means.ipynb"
 EACH_ERROR_SOLVED = "notebooks/solutions/02_what_each_error_means.ipynb"
 THREADING_MODES = "notebooks/03_threading_modes.ipynb"
 THREADING_MODES_SOLVED = "notebooks/solutions/03_threading_modes.ipynb"
+SQLALCHEMY = "notebooks/11_sqlalchemy.ipynb"
+SQLALCHEMY_SOLVED = "notebooks/solutions/11_sqlalchemy.ipynb"
 FAILURES = "helpers/failures/__init__.py"
 
 #: Lines of `helpers.failures` that run a recipe, in this process and in a child.
@@ -361,6 +363,143 @@ sqlite3.connect = functools.partial(sqlite3.connect, check_same_thread=False)
         file=THREADING_MODES_SOLVED,
         old=r"connection.execute(\"BEGIN IMMEDIATE\")",
         new=r"connection.execute(\"BEGIN\")",
+    ),
+    Mutation(
+        name="one-statement-in-sql",
+        claims=(
+            "the-orm-loses-an-update",
+            "only-immediate-is-right",
+            "what-breaks-and-what-does-not",
+        ),
+        notebook=SQLALCHEMY,
+        file=SQLALCHEMY,
+        old=r'"    counter.value += 1\n"',
+        new=r'"    counter.value = Counter.value + 1\n"',
+    ),
+    Mutation(
+        name="a-file-for-everybody",
+        claims=("the-pool-follows-from-the-url",),
+        notebook=SQLALCHEMY,
+        file=SQLALCHEMY,
+        old=r"in_memory, flag = \"sqlite:///{path}\", \"sqlite:///:memory:\"",
+        new=r"in_memory, flag = \"sqlite:///{path}\", \"sqlite:///{path}\"",
+    ),
+    Mutation(
+        name="a-session-each",
+        claims=("a-shared-session-commits-half-a-transfer",),
+        notebook=SQLALCHEMY,
+        file=SQLALCHEMY,
+        old="b = a if one_session else own",
+        new="b = own",
+    ),
+    Mutation(
+        name="no-collision",
+        claims=("four-collisions",),
+        notebook=SQLALCHEMY,
+        file=SQLALCHEMY,
+        old="getattr(session, call))",
+        new="getattr(Session(engine), call))",
+    ),
+    Mutation(
+        name="objects-keep-their-values",
+        claims=("objects-and-failures-that-stray",),
+        notebook=SQLALCHEMY,
+        file=SQLALCHEMY,
+        old=r"""Session(engine) as session:\n",
+    "    account = session.get""",
+        new=r"""Session(engine, expire_on_commit=False) as session:\n",
+    "    account = session.get""",
+    ),
+    Mutation(
+        name="a-pool-that-lends",
+        claims=(
+            "a-static-pool-rolls-back-the-others-work",
+            "a-pool-that-lends-keeps-the-promise",
+        ),
+        notebook=SQLALCHEMY,
+        file=SQLALCHEMY,
+        old="return default(path, poolclass=StaticPool, connect_args=",
+        new="return default(path, connect_args=",
+    ),
+    Mutation(
+        name="one-connection-for-the-report",
+        claims=("to-sql-locks-itself-out",),
+        notebook=SQLALCHEMY,
+        file=SQLALCHEMY,
+        old="engine if to_the_engine else connection",
+        new="connection",
+    ),
+    Mutation(
+        name="two-connections-for-the-report",
+        claims=("to-sql-on-the-same-connection",),
+        notebook=SQLALCHEMY,
+        file=SQLALCHEMY,
+        old="engine if to_the_engine else connection",
+        new="engine",
+    ),
+    Mutation(
+        name="a-roomy-pool",
+        claims=("a-pool-of-two-is-a-deadlock",),
+        notebook=SQLALCHEMY,
+        file=SQLALCHEMY,
+        old="pool_size=size, max_overflow=0",
+        new="pool_size=size, max_overflow=1",
+    ),
+    Mutation(
+        name="events-with-a-plain-begin",
+        claims=("only-immediate-is-right", "what-breaks-and-what-does-not"),
+        notebook=SQLALCHEMY,
+        file=SQLALCHEMY,
+        old="connection.exec_driver_sql(statement)",
+        new=r"connection.exec_driver_sql(\"BEGIN\")",
+    ),
+    Mutation(
+        name="solution-with-a-plain-begin",
+        claims=("immediate", "two-sessions-lose"),
+        notebook=SQLALCHEMY_SOLVED,
+        file=SQLALCHEMY_SOLVED,
+        old=r"exec_driver_sql(\"BEGIN IMMEDIATE\")",
+        new=r"exec_driver_sql(\"BEGIN\")",
+    ),
+    Mutation(
+        name="ready-made-with-a-plain-begin",
+        claims=("the-ready-made-engine",),
+        notebook=SQLALCHEMY_SOLVED,
+        file="helpers/engines.py",
+        old='    begin: str = "IMMEDIATE",',
+        new='    begin: str = "DEFERRED",',
+    ),
+    Mutation(
+        name="the-value-itself",
+        claims=("atomic",),
+        notebook=SQLALCHEMY_SOLVED,
+        file=SQLALCHEMY_SOLVED,
+        old="values(value=Counter.value + 1)",
+        new="values(value=1)",
+    ),
+    Mutation(
+        name="a-pool-of-two",
+        claims=("a-pool-of-one",),
+        notebook=SQLALCHEMY_SOLVED,
+        file=SQLALCHEMY_SOLVED,
+        old="pool_size=1, max_overflow=0",
+        new="pool_size=1, max_overflow=1",
+    ),
+    Mutation(
+        name="one-connection-after-all",
+        claims=("advice-does-not-help", "for-update-is-left-out"),
+        notebook=SQLALCHEMY_SOLVED,
+        file=SQLALCHEMY_SOLVED,
+        old=r"create_engine(f\"sqlite:///{path}\", **options)",
+        new=r"create_engine(f\"sqlite:///{path}\", **{\"pool_size\": 1, **options}, max_overflow=0)",
+    ),
+    Mutation(
+        name="deferred-made-immediate",
+        claims=("deferred-is-refused",),
+        notebook=SQLALCHEMY_SOLVED,
+        file=SQLALCHEMY_SOLVED,
+        old=r"begin=\"DEFERRED\"",
+        new=r"begin=\"IMMEDIATE\"",
     ),
 ]
 

@@ -19,8 +19,8 @@ def result(**changes):
 
 def test_runs_are_added_up():
     table = comparison.table({"good": [result(), result()], "bad": [result(audit=Audit(10, 7))]})
-    assert list(table.loc["good"]) == [2, 0, "all", 20, 0, 0, 20, 250]
-    assert list(table.loc["bad"]) == [1, 1, "all", 10, 3, 0, 20, 250]
+    assert list(table.loc["good"]) == [2, 0, "to the end", 20, 0, 0, 20, 250]
+    assert list(table.loc["bad"]) == [1, 1, "to the end", 10, 3, 0, 20, 250]
     assert table.index.name == "variant"
 
 
