@@ -491,7 +491,7 @@ sqlite3.connect = functools.partial(sqlite3.connect, check_same_thread=False)
         notebook=SQLALCHEMY_SOLVED,
         file=SQLALCHEMY_SOLVED,
         old=r"create_engine(f\"sqlite:///{path}\", **options)",
-        new=r"create_engine(f\"sqlite:///{path}\", **{\"pool_size\": 1, **options}, max_overflow=0)",
+        new=r"create_engine(f\"sqlite:///{path}\", **dict(options, pool_size=1), max_overflow=0)",
     ),
     Mutation(
         name="deferred-made-immediate",
