@@ -19,6 +19,7 @@ from typing import Any
 
 from helpers.explorer import primitives, waiting
 from helpers.explorer.actors import Actor, Crew
+from helpers.explorer.processor import Together
 from helpers.explorer.program import Outcome, Program, Run
 from helpers.explorer.scheduler import TIMEOUT, Chooser, ScheduleError, Scheduler
 from helpers.history import CallError
@@ -69,6 +70,7 @@ class Runner:
             stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self.path = os.path.join(self.folder, "database.db")
             stack.callback(self.crew.close)
+            self.together = stack.enter_context(Together(self.crew.native_ids))
             functions = [*self.program.threads.values()]
             if self.program.share is not None:
                 functions.append(self.program.share)
@@ -93,6 +95,7 @@ class Runner:
             Diverged, ScheduleError: from the chooser.
             RuntimeError: if a thread can be neither stepped nor stopped.
         """
+        self.together.keep()
         self._fresh_file()
         scheduler = Scheduler(
             self.crew, chooser, self.step_limit, self.track, self.program.journal_mode == "wal"
@@ -106,8 +109,7 @@ class Runner:
             scheduler.run(lambda: _stand(scheduler, self.program))
         finally:
             Scheduler.active = None
-            for connection in scheduler.connections:
-                sqlite3.Connection.close(connection)
+            scheduler.close()
         if not scheduler.ended:
             return scheduler, None
         ends = {name: actor.end for name, actor in actors.items()}
@@ -146,10 +148,9 @@ class Runner:
 
     def _fresh_file(self) -> None:
         """A new file, never the old one again: a lock that outlived its run stays with that one."""
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            if os.path.exists(self.path + suffix):
-                _remove(self.path + suffix)
-        with open(self.path, "wb", buffering=0) as file:
+        for name in os.listdir(self.folder):
+            _remove(os.path.join(self.folder, name))
+        with open(self.path, "xb", buffering=0) as file:
             file.write(self.template)
 
 
