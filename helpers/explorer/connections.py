@@ -36,6 +36,12 @@ _in_transaction = sqlite3.Connection.in_transaction.__get__
 class SteppingConnection(sqlite3.Connection):
     """A connection of a program that is being explored; takes what `sqlite3.connect` takes."""
 
+    __slots__ = (
+        "__weakref__", "_level", "_regime", "_scheduler", "_waiting", "closed",
+        "decides_by_rule", "failure", "handle", "is_wal", "number", "occupant", "owner",
+        "patience", "phase", "rule_lock", "rule_state", "shared", "snapshot",
+    )  # fmt: skip
+
     def __init__(
         self,
         scheduler: Scheduler,
@@ -71,7 +77,7 @@ class SteppingConnection(sqlite3.Connection):
         self.shared = not check_same_thread
         self.patience = timeout
         self.owner = scheduler.me()
-        self.occupant: Actor | None = None
+        self.occupant: Actor | None = None  # the thread that is inside SQLite
         self.phase = (0, 0)
         self.handle = 0
         self.rule_state = self.rule_lock = 0
@@ -377,7 +383,7 @@ class SteppingCursor(sqlite3.Cursor):
 
     connection: SteppingConnection
 
-    def __init__(self, connection: SteppingConnection) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)
         self._step: object = None  # the step that executed it, until the first fetch
 

@@ -21,7 +21,7 @@ from helpers.explorer import primitives, waiting
 from helpers.explorer.actors import Actor, Crew
 from helpers.explorer.processor import Together
 from helpers.explorer.program import Outcome, Program, Run
-from helpers.explorer.scheduler import TIMEOUT, Chooser, ScheduleError, Scheduler
+from helpers.explorer.scheduler import TIMEOUT, Chooser, ScheduleError, Scheduler, set_active
 from helpers.history import CallError
 
 #: Steps after which a schedule is cut: no program of this course needs half as many.
@@ -102,13 +102,13 @@ class Runner:
         )
         if observe is not None:
             scheduler.observer = lambda _: observe(scheduler)
-        Scheduler.active = scheduler
+        set_active(scheduler)
         try:
             self.refresh()
             actors = self._prepare(scheduler)
             scheduler.run(lambda: _stand(scheduler, self.program))
         finally:
-            Scheduler.active = None
+            set_active(None)
             scheduler.close()
         if not scheduler.ended:
             return scheduler, None
@@ -142,8 +142,9 @@ class Runner:
         if program.share is not None:
             shared: Any = program.share(self.path)
             given[0] = shared
-            if hasattr(shared, "close") and not isinstance(shared, sqlite3.Connection):
-                scheduler.add_after(actors.values(), CLOSER, shared.close)
+            close = getattr(shared, "close", None)
+            if callable(close) and not isinstance(shared, sqlite3.Connection):
+                scheduler.add_after(actors.values(), CLOSER, close)
         return actors
 
     def _fresh_file(self) -> None:

@@ -16,7 +16,7 @@ import sqlite3
 import sys
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from helpers.explorer.actors import Actor, Cancelled, Crew
 from helpers.explorer.program import Step
@@ -46,14 +46,23 @@ class Chooser(Protocol):
         """The last pick was a retry that failed and changed nothing: it never happened."""
 
 
+#: The run in progress; there is at most one in a process. A variable of the module: an attribute
+#: of the class could not change without undoing Python's caches of the class's methods.
+_active: Scheduler | None = None
+
+
+def set_active(run: Scheduler | None) -> Scheduler | None:
+    """Say which run is in progress; returns what was said before."""
+    global _active
+    before, _active = _active, run
+    return before
+
+
 class Scheduler:
     """One run of a program: who is where, who may go on, what has happened so far.
 
     With `track`, each step notes the shared resources that it touched.
     """
-
-    #: The run in progress; there is at most one in a process.
-    active: ClassVar[Scheduler | None] = None
 
     def __init__(
         self, crew: Crew, chooser: Chooser, step_limit: int, track: bool, is_wal: bool
@@ -96,11 +105,11 @@ class Scheduler:
             number += 1
             unique = f"{name} {number}"
         actor = self.actors[unique] = Actor(unique, job)
-        active, Scheduler.active = Scheduler.active, None  # a worker's own locks are real ones
+        active = set_active(None)  # a worker's own locks are real ones
         try:
             self.crew.give(actor, self)
         finally:
-            Scheduler.active = active
+            set_active(active)
         self.unstarted.append(actor)
         return actor
 
@@ -207,7 +216,7 @@ class Scheduler:
     @staticmethod
     def here() -> Scheduler | None:
         """The run to which the calling thread belongs: as an actor, or while it prepares it."""
-        run = Scheduler.active
+        run = _active
         if run is None or (run.me() is None and run.setting_up != get_ident()):
             return None
         return run
