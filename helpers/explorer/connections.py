@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Literal
 
-from helpers.explorer.actors import Actor
-from helpers.explorer.scheduler import Scheduler
+from helpers.explorer.actors import Actor, Cancelled
+from helpers.explorer.scheduler import LentToAnother, Scheduler
 from helpers.explorer.statements import Statement, classify, statements
 from helpers.explorer.waiting import LOCKS, TRANSACTION, Waiting
 from helpers.history import CallError, Text
@@ -38,8 +38,8 @@ class SteppingConnection(sqlite3.Connection):
 
     __slots__ = (
         "__weakref__", "_level", "_regime", "_scheduler", "_waiting", "closed",
-        "decides_by_rule", "failure", "handle", "is_wal", "number", "occupant", "owner",
-        "patience", "phase", "rule_lock", "rule_state", "shared", "snapshot",
+        "decides_by_rule", "failure", "handle", "is_wal", "lent", "number", "occupant",
+        "owner", "patience", "phase", "pooled", "rule_lock", "rule_state", "shared", "snapshot",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +75,7 @@ class SteppingConnection(sqlite3.Connection):
         self._level = isolation_level
         self._regime = autocommit
         self.shared = not check_same_thread
+        self.pooled = self.lent = False
         self.patience = timeout
         self.owner = scheduler.me()
         self.occupant: Actor | None = None  # the thread that is inside SQLite
@@ -144,6 +145,13 @@ class SteppingConnection(sqlite3.Connection):
         self._close()
         return pending
 
+    def lend(self, borrower: Actor | None) -> None:
+        """A pool lends it to one thread, or (None) has taken it back: nobody else uses it."""
+        if self._scheduler.lends:
+            self.shared, self.pooled = False, True
+            self.owner = borrower
+            self.lent = borrower is not None
+
     # -- one step ----------------------------------------------------------------------
 
     def _enter(self, label: str, sql: str = "", parameters: object = None) -> Actor | None:
@@ -177,6 +185,9 @@ class SteppingConnection(sqlite3.Connection):
         return [(self.occupant, f"connection {self.number}")]
 
     def _wrong_thread(self, actor: Actor) -> None:
+        if self.lent and self.owner is not None:
+            found = LentToAnother(self.number, self.owner.name, actor.name)
+            raise self._scheduler.give_up(found)
         if self.owner is not None:
             raise sqlite3.ProgrammingError(
                 "SQLite objects created in a thread can only be used in that same thread. The "
@@ -306,7 +317,7 @@ class SteppingConnection(sqlite3.Connection):
 
     @isolation_level.setter
     def isolation_level(self, level: Any) -> None:
-        if level is None:
+        if level is None and self.has_begun:
             self.commit()
         self._level = level
 
@@ -339,8 +350,18 @@ class SteppingConnection(sqlite3.Connection):
         self._end("COMMIT", lambda: sqlite3.Connection.commit(self))
 
     def rollback(self) -> None:
-        """As `sqlite3.Connection.rollback`."""
-        self._end("ROLLBACK", lambda: sqlite3.Connection.rollback(self))
+        """As `sqlite3.Connection.rollback`; done at once when the run is over.
+
+        A library that cleans up with it would report a rollback that raises.
+        """
+        try:
+            self._end("ROLLBACK", lambda: sqlite3.Connection.rollback(self))
+        except Cancelled:
+            self._roll_back_at_the_end()
+
+    def _roll_back_at_the_end(self) -> None:
+        if not self.closed:
+            sqlite3.Connection.rollback(self)
 
     def close(self) -> None:
         """As `sqlite3.Connection.close`: what is not committed is rolled back."""
