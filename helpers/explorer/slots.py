@@ -91,7 +91,8 @@ def _in_object(value: Any) -> list[tuple[Any, Any, str]]:
     names = getattr(value, "__dict__", {})
     found: list[tuple[Any, Any, str]] = []
     for name, item in list(names.items()):
-        if not (name.startswith("__") and name.endswith("__")):
+        special = name.startswith("__") and name.endswith("__")
+        if not special or isinstance(item, types.FunctionType):
             item = item.__func__ if isinstance(item, (staticmethod, classmethod)) else item
             found.append((item, functools.partial(setattr, value, name), name))
     if not isinstance(value, type):
@@ -111,8 +112,18 @@ def _in_function(function: types.FunctionType) -> list[tuple[Any, Any, str]]:
         with contextlib.suppress(ValueError):  # a name that is not bound yet
             put = functools.partial(setattr, cell, "cell_contents")
             found.append((cell.cell_contents, put, name))
-    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    return found + [(value, None, "") for value in defaults]
+    for number, value in enumerate(function.__defaults__ or ()):
+        found.append((value, functools.partial(_set_default, function, number), ""))
+    keywords = function.__kwdefaults__ or {}
+    for name, value in keywords.items():
+        found.append((value, functools.partial(keywords.__setitem__, name), name))
+    return found
+
+
+def _set_default(function: types.FunctionType, number: int, value: Any) -> None:
+    defaults = list(function.__defaults__ or ())
+    defaults[number] = value
+    function.__defaults__ = tuple(defaults)
 
 
 def _names(code: types.CodeType) -> set[str]:

@@ -1,0 +1,92 @@
+"""Run a unit of work again when SQLite refused it because somebody else was writing."""
+
+from __future__ import annotations
+
+import functools
+import random
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+#: Primary result codes (https://www.sqlite.org/rescode.html): another connection holds a
+#: lock (5), or another connection with the same shared cache does (6).
+_BUSY, _LOCKED = 5, 6
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether `error` says that the same unit of work may succeed a moment later.
+
+    True for SQLITE_BUSY, SQLITE_LOCKED and what extends them, SQLITE_BUSY_SNAPSHOT above all.
+    """
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.OperationalError) and (code or 0) & 0xFF in (_BUSY, _LOCKED)
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Call a function again, from its beginning, until SQLite no longer refuses it.
+
+    Only the *whole* unit of work may be repeated, with a new BEGIN and new reads: what was
+    read in the refused transaction is out of date, and that is why it was refused. The pause
+    before each new try grows, and is drawn at random (full jitter), so that two threads which
+    refused each other do not meet again.
+
+    Works as a decorator too: ``@Retry(seconds=2)``.
+
+    Attributes:
+        seconds: after this time the last error is raised, with a note that says how often it
+            was tried.
+        first: longest pause before the second try, in seconds; it doubles with each try.
+        longest: no pause is longer, in seconds.
+    """
+
+    seconds: float = 5.0
+    first: float = 0.001
+    longest: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "first", "longest"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be more than 0, not {getattr(self, name)!r}")
+
+    def call(
+        self,
+        function: Callable[Parameters, Result],
+        /,
+        *args: Parameters.args,
+        **keywords: Parameters.kwargs,
+    ) -> Result:
+        """What `function` returns, as soon as it is not refused.
+
+        Raises:
+            sqlite3.OperationalError: the last refusal, when `seconds` have passed.
+            Exception: anything else that `function` raises, at once.
+        """
+        began = time.monotonic()
+        tries = 1
+        while True:
+            try:
+                return function(*args, **keywords)
+            except sqlite3.OperationalError as error:
+                passed = time.monotonic() - began
+                if not is_busy(error) or passed >= self.seconds:
+                    if tries > 1:
+                        error.add_note(f"given up after {tries} tries in {passed:.1f} s")
+                    raise
+            limit = min(self.longest, self.first * 2 ** min(tries - 1, 30))
+            time.sleep(random.uniform(0, limit))
+            tries += 1
+
+    def __call__(self, function: Callable[Parameters, Result], /) -> Callable[Parameters, Result]:
+        """Decorate `function` so that each call of it goes through `call`."""
+
+        @functools.wraps(function)
+        def retried(*args: Parameters.args, **keywords: Parameters.kwargs) -> Result:
+            return self.call(function, *args, **keywords)
+
+        return retried
