@@ -54,6 +54,8 @@ EACH_ERROR = "notebooks/02_what_each_error_means.ipynb"
 EACH_ERROR_SOLVED = "notebooks/solutions/02_what_each_error_means.ipynb"
 THREADING_MODES = "notebooks/03_threading_modes.ipynb"
 THREADING_MODES_SOLVED = "notebooks/solutions/03_threading_modes.ipynb"
+FLASK = "notebooks/12_flask.ipynb"
+FLASK_SOLVED = "notebooks/solutions/12_flask.ipynb"
 FAILURES = "helpers/failures/__init__.py"
 
 #: Lines of `helpers.failures` that run a recipe, in this process and in a child.
@@ -361,6 +363,108 @@ sqlite3.connect = functools.partial(sqlite3.connect, check_same_thread=False)
         file=THREADING_MODES_SOLVED,
         old=r"connection.execute(\"BEGIN IMMEDIATE\")",
         new=r"connection.execute(\"BEGIN\")",
+    ),
+    Mutation(
+        name="check-left-off",
+        claims=("which-pools-still-refuse",),
+        notebook=FLASK,
+        file=FLASK,
+        old=r"(f\"{file}?check_same_thread=true\", {})",
+        new="(file, {})",
+    ),
+    Mutation(
+        name="refused-sale-rolled-back",
+        claims=("a-refused-sale-is-stored", "a-page-shows-what-nobody-has-stored"),
+        notebook=FLASK,
+        file=FLASK,
+        old=r"if \"refused\" in flask.request.args:",
+        new=r"if \"refused\" in flask.request.args and not session.rollback():",
+    ),
+    Mutation(
+        name="served-by-one-thread",
+        claims=("one-session-breaks-under-load", "own-sessions-lose-sales"),
+        notebook=FLASK,
+        file="helpers/webload.py",
+        old="serve(app, threads=threads) as server",
+        new="serve(app, threads=1) as server",
+    ),
+    Mutation(
+        name="session-not-removed",
+        claims=("a-session-per-request-forgets",),
+        notebook=FLASK,
+        file=FLASK,
+        old="session.remove()",
+        new="pass",
+    ),
+    Mutation(
+        name="sqlite-adds",
+        claims=("two-requests-lose-a-sale", "most-orders-of-two-requests-lose-a-sale"),
+        notebook=FLASK,
+        file=FLASK,
+        old=r"connection().execute(\"UPDATE counter SET value = ?\", [value + 1])",
+        new=r"connection().execute(\"UPDATE counter SET value = value + 1\")",
+    ),
+    Mutation(
+        name="request-begins-deferred",
+        claims=("immediate-requests-are-proved",),
+        notebook=FLASK,
+        file=FLASK,
+        old=r"share=partial(plain_shop, begin=\"BEGIN IMMEDIATE\")",
+        new=r"share=partial(plain_shop, begin=\"BEGIN\")",
+    ),
+    Mutation(
+        name="engine-begins-deferred",
+        claims=(
+            "the-write-lock-first-loses-nothing",
+            "three-applications-of-nine-keep-their-promises",
+            "nothing-is-lost-while-you-watch",
+        ),
+        notebook=FLASK,
+        file=FLASK,
+        old=r"connection.exec_driver_sql(\"BEGIN\" if reads else \"BEGIN IMMEDIATE\")",
+        new=r"connection.exec_driver_sql(\"BEGIN\")",
+    ),
+    Mutation(
+        name="server-left-running",
+        claims=("the-server-has-stopped",),
+        notebook=FLASK,
+        file=FLASK,
+        old="running.close()",
+        new="running",
+    ),
+    Mutation(
+        name="flask-solutions-deferred",
+        claims=("immediate-is-right",),
+        notebook=FLASK_SOLVED,
+        file=FLASK_SOLVED,
+        old=r"""\"BEGIN IMMEDIATE\")\n",
+    "    value = write(connection""",
+        new=r"""\"BEGIN\")\n",
+    "    value = write(connection""",
+    ),
+    Mutation(
+        name="flask-solution-reads-first",
+        claims=("one-statement-is-right",),
+        notebook=FLASK_SOLVED,
+        file=FLASK_SOLVED,
+        old=r"return connection.execute(sql).fetchall()[0][0]",
+        new=r"return write(connection, read(connection) + 1)",
+    ),
+    Mutation(
+        name="every-request-passes",
+        claims=("four-wrong-repairs-are-refuted",),
+        notebook=FLASK_SOLVED,
+        file="helpers/exercises.py",
+        old="    return bool(end.value == len(end.succeeded))",
+        new="    return True",
+    ),
+    Mutation(
+        name="lock-forgotten-under-load",
+        claims=("right-under-load-too",),
+        notebook=FLASK_SOLVED,
+        file=FLASK_SOLVED,
+        old=r"for add in (immediate, locked)",
+        new=r"for add in (immediate, with_connection)",
     ),
 ]
 
