@@ -4,7 +4,6 @@ import os
 import signal
 import sqlite3
 import threading
-from collections import Counter
 
 import pytest
 from units import PATIENCE, Held, Thread, elsewhere, increment, look, stored, until
@@ -61,27 +60,6 @@ def test_whoever_asked_first_is_next(lock):
     for thread in threads:
         thread.get()
     assert order == list(range(9))
-
-
-def test_threads_that_ask_again_at_once_share_it_evenly(lock):
-    counts, done = Counter(), threading.Event()
-
-    def work():
-        while not done.is_set():
-            lock.acquire()
-            counts[threading.current_thread()] += 1
-            lock.release()
-
-    threads = [Thread(work) for _ in range(4)]
-    until(lambda: sum(counts.values()) > 2000)
-    started = dict(counts)
-    until(lambda: sum(counts.values()) > 4000)
-    ended = dict(counts)
-    done.set()
-    for thread in threads:
-        thread.get()
-    shares = [ended[thread] - started.get(thread, 0) for thread in threads]
-    assert max(shares) - min(shares) <= 4
 
 
 def test_it_excludes(lock):
@@ -202,7 +180,7 @@ def test_a_wait_in_vain_names_the_holder_and_says_what_to_do(database):
     with Held(lock, name="the slow one"):
         with pytest.raises(WaitTimeout, match=r"0\.05 s: .*the slow one for 0\.. s; make units"):
             lock.write(increment)
-        with pytest.raises(WaitTimeout, match="cannot close .*the slow one.*; close again"):
+        with pytest.raises(WaitTimeout, match=r"cannot close .*the slow one.*; close again"):
             lock.close()
     assert lock.write(increment) == 1
     lock.close()
@@ -220,10 +198,10 @@ def test_a_database_in_memory_is_shared_by_all_threads():
 
 def test_units_of_other_connections_may_write_too(database):
     lock = TransactionLock(database, settings=QUICK)
-    with Held(TransactionLock(database), unit=increment) as other:
-        with pytest.raises(sqlite3.OperationalError, match="locked"):
-            lock.write(increment)
-    other.call.__self__.close()
+    other = TransactionLock(database)
+    with Held(other, unit=increment), pytest.raises(sqlite3.OperationalError, match="locked"):
+        lock.write(increment)
+    other.close()
     assert lock.write(increment) == 2
     lock.close()
 

@@ -192,7 +192,7 @@ def test_deferred_is_refused_when_another_has_written_and_retry_runs_it_again(da
 
 @pytest.mark.parametrize("path", [":memory:", "", "file:x?mode=memory", "file::memory:"])
 def test_a_database_in_memory_is_refused(path):
-    with pytest.raises(ValueError, match="PerThread opens several connections, and with .*Lock"):
+    with pytest.raises(ValueError, match=r"PerThread opens several connections, and with .*Lock"):
         PerThread(path)
 
 

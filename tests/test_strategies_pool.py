@@ -1,6 +1,5 @@
 """A pool: one connection that writes, some that only read, lent to one thread at a time."""
 
-import gc
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -77,7 +76,7 @@ def test_readers_run_out_too(pool):
     with (
         pool.checkout() as one,
         pool.checkout() as two,
-        pytest.raises(WaitTimeout, match="reading .*MainThread.*; MainThread.*raise readers="),
+        pytest.raises(WaitTimeout, match=r"reading .*MainThread.*; MainThread.*raise readers="),
     ):
         elsewhere(pool.read, look)
     assert one is not two
@@ -123,7 +122,6 @@ def test_one_that_is_never_given_back_goes_back_with_a_warning_that_names_the_li
         ResourceWarning, match=r"MainThread .*`checkout = pool.checkout\(write=True\)`"
     ):
         del checkout
-        gc.collect()
     assert pool.write(increment) == 11
 
 
@@ -180,7 +178,7 @@ def test_close_in_vain_closes_the_others_names_who_holds_and_can_be_repeated(dat
     pool = Pool(database, readers=2, timeout=0.1)
     with (
         Held(pool, write=False, name="the slow one"),
-        pytest.raises(WaitTimeout, match="cannot close: no reading .*the slow one"),
+        pytest.raises(WaitTimeout, match=r"cannot close: no reading .*the slow one"),
     ):
         pool.close()
     assert sum(map(len, pool._open.values())) == 1

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from units import add, elsewhere, stored
 
 from helpers import databases
 from helpers.strategies.settings import AS_IT_IS, DURABLE, FAST, Settings, check_file
@@ -56,8 +57,6 @@ def test_the_busy_timeout_is_how_long_a_statement_waits(database):
 
 
 def test_a_connection_begins_no_transaction_by_itself_and_serves_any_thread(database):
-    from units import add, elsewhere, stored
-
     with closing(AS_IT_IS.open(database)) as connection:
         elsewhere(add(1), connection)
         assert not connection.in_transaction

@@ -41,7 +41,7 @@ def writer(database):
 
 
 class Busy:
-    """In ``with`` the writer is busy with one unit, so that what is submitted meets in the queue."""
+    """In ``with`` the writer is busy with one unit, so that others meet in the queue."""
 
     def __init__(self, writer, unit=lambda connection: None):
         self.begun, self.end = threading.Event(), threading.Event()
@@ -349,9 +349,8 @@ class Killed(BaseException):
 
 
 def kill(thread):
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread.ident), ctypes.py_object(Killed)
-    )
+    ident, killed = ctypes.c_ulong(thread.ident), ctypes.py_object(Killed)
+    assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, killed) == 1
 
 
 def test_an_exception_from_outside_between_units_ends_it_loudly(writer, database):
@@ -359,8 +358,7 @@ def test_an_exception_from_outside_between_units_ends_it_loudly(writer, database
     kill(writer._thread)
     # An idle thread gets it when it wakes.
     with pytest.raises((WriterDied, Killed)):
-        for _ in range(1000):
-            writer.write(increment)
+        list(map(writer.write, [increment] * 1000))
     until(lambda: not writer._thread.is_alive())
     with pytest.raises(WriterDied, match=r"ended with Killed\(\): .* make a new Writer"):
         writer.write(increment)
