@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections import Counter
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from helpers.strategies import Connect, UnitOfWork, transactions
 from helpers.strategies.errors import (
@@ -26,15 +26,61 @@ from helpers.strategies.settings import AS_IT_IS, Path_, Settings, check_file
 
 
 class _Job:
-    """A unit of work, the future that answers for it, and how it went, before that is told."""
+    """A unit of work, a lock that opens when it is answered, and how it went, before that is told.
 
-    __slots__ = ("error", "future", "result", "unit")
+    A `Future` does the same at several times the cost, so `submit` has one and `write` has none.
+    """
+
+    __slots__ = ("answered", "error", "given_up", "result", "unit")
 
     def __init__(self, unit: UnitOfWork) -> None:
         self.unit = unit
-        self.future: Future[Any] = Future()
         self.result: Any = None
         self.error: BaseException | None = None
+        self.given_up = False
+        self.answered = threading.Lock()
+        self.answered.acquire()
+
+    def begin(self) -> bool:
+        """Whether the submitter still wants it."""
+        return not self.given_up
+
+    def wait(self) -> Any:
+        """The result, or the error, once the writer has answered."""
+        try:
+            self.answered.acquire()
+        except BaseException:
+            # After Ctrl-C nobody waits for the answer: do not begin if it has not begun.
+            self.given_up = True
+            raise
+        if self.error is None:
+            return self.result
+        try:
+            raise self.error
+        finally:
+            del self  # or the traceback would keep the job, and the job the traceback
+
+    def answer(self) -> None:
+        self.answered.release()
+
+    def refuse(self, error: BaseException) -> None:
+        """Answer with `error`, unless it was answered."""
+        if self.answered.locked():
+            self.error = error
+            self.answer()
+
+
+class _Promise(_Job):
+    """A unit of work that a `Future` answers for."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, unit: UnitOfWork) -> None:
+        super().__init__(unit)
+        self.future: Future[Any] = Future()
+
+    def begin(self) -> bool:
+        return self.future.set_running_or_notify_cancel()
 
     def answer(self) -> None:
         if self.error is None:
@@ -43,11 +89,11 @@ class _Job:
             self.future.set_exception(self.error)
 
     def refuse(self, error: BaseException) -> None:
-        """Answer with `error`, unless the submitter has given up or was answered."""
-        if self.future.running() or (
-            not self.future.done() and self.future.set_running_or_notify_cancel()
-        ):
+        if self.future.running() or (not self.future.done() and self.begin()):
             self.future.set_exception(error)
+
+
+_AnyJob = TypeVar("_AnyJob", bound=_Job)
 
 
 class Writer:
@@ -119,13 +165,7 @@ class Writer:
             WriterDied: if the writer's thread ended before it could answer.
             sqlite3.Error, Exception: what SQLite or the unit raise.
         """
-        future = self.submit(unit_of_work)
-        try:
-            return future.result()
-        except BaseException:
-            # After Ctrl-C nobody waits for the answer: do not begin if it has not begun.
-            future.cancel()
-            raise
+        return self._put(_Job(unit_of_work)).wait()
 
     def submit(self, unit_of_work: UnitOfWork, /) -> Future[Any]:
         """Put it in the queue, waiting for room; the future answers once it is committed.
@@ -135,11 +175,13 @@ class Writer:
         Raises:
             WaitTimeout, NestedError, ClosedError, ForkedError, WriterDied: as for `write`.
         """
+        return self._put(_Promise(unit_of_work)).future
+
+    def _put(self, job: _AnyJob) -> _AnyJob:
         self._process.check(self)
         if threading.current_thread() is self._thread:
             raise NestedError(self)
         self._check_open()
-        job = _Job(unit_of_work)
         try:
             self._queue.put(job, timeout=self.timeout)
         except queue.Full:
@@ -150,7 +192,7 @@ class Writer:
         if self._ended:
             # The thread may have looked into the queue for the last time before the put.
             self._refuse_all()
-        return job.future
+        return job
 
     def _check_open(self) -> None:
         if self._death is not None:
@@ -220,7 +262,7 @@ class Writer:
                     continue
                 if self._refuses:
                     job.refuse(ClosedError(self))
-                elif job.future.set_running_or_notify_cancel():
+                elif job.begin():
                     jobs.append(job)
         return bool(jobs)
 
