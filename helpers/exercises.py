@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -62,13 +63,19 @@ def no_increment_lost(end: Ending) -> bool:
     return bool(end.value == len(end.succeeded))
 
 
-def check(*jobs: Callable[[str], Any], journal_mode: str = "delete") -> Verdict:
+def check(
+    *jobs: Callable[[Any], Any],
+    journal_mode: str = "delete",
+    share: Callable[[str], Any] | None = None,
+) -> Verdict:
     """Run a learner's increment in two threads, in every order.
 
     Args:
         *jobs: one function that both threads run, or one for each thread. It takes the
             path of a database and adds 1 to the one row of ``counter (id, value)``.
         journal_mode: ``"delete"`` or ``"wal"``.
+        share: takes the path; what it returns, an engine for instance, is given to both
+            threads instead of the path.
 
     It is solved when in every schedule both increments are stored and no thread sees an
     error.
@@ -79,32 +86,93 @@ def check(*jobs: Callable[[str], Any], journal_mode: str = "delete") -> Verdict:
     if len(jobs) not in (1, 2):
         raise ValueError(f"give one function, or one for each of two threads, not {len(jobs)}")
     for job in jobs:
-        alone = _alone(job, journal_mode)
+        alone = _alone(job, journal_mode, share)
         if alone:
             return Verdict(False, alone)
     pair = jobs * 2 if len(jobs) == 1 else jobs
-    found = explore(_increments(pair, journal_mode), seconds=20, show=False)
+    found = explore(_increments(pair, journal_mode, share), seconds=20, show=False)
+    return _verdict(found, "no increment is lost in any")
+
+
+def check_requests(
+    application: Callable[[str], contextlib.AbstractContextManager[Any]],
+) -> Verdict:
+    """Send a learner's Flask application two requests ``POST /increment``, in every order.
+
+    Args:
+        application: a context manager that takes the path of a database and yields the
+            application; it adds 1 to the one row of ``counter (id, value)`` by plain `sqlite3`.
+
+    It is solved when in every schedule both requests are answered with status 200 and both
+    increments are stored.
+    """
+    pair = [_requests(application, number) for number in (1, 2)]
+    ((outcome, _, _),) = explore(pair[0], show=False).outcomes
+    if outcome.kind != "right":
+        return Verdict(False, f"already one request alone goes wrong: {outcome.text}")
+    return _verdict(explore(pair[1], seconds=20, show=False), "no increment is lost in any")
+
+
+def _requests(
+    application: Callable[[str], contextlib.AbstractContextManager[Any]], number: int
+) -> Program:
+    """A program of `number` threads, each with one request to the same application."""
+    return Program(
+        "counter",
+        [_post_increment] * number,
+        no_increment_lost,
+        claim="no increment is lost",
+        share=lambda path: _Opened(application(path)),
+        name="the exercise",
+    )
+
+
+class _Opened:
+    """An application, and what closes it after the run."""
+
+    def __init__(self, context: contextlib.AbstractContextManager[Any]) -> None:
+        self.app = context.__enter__()
+        # Exceptions reach whoever sent the request, as Flask's documentation on testing has it.
+        self.app.testing = True
+        self.context = context
+
+    def close(self) -> None:
+        self.context.__exit__(None, None, None)
+
+
+def _post_increment(opened: _Opened) -> None:
+    answer = opened.app.test_client().post("/increment")
+    if answer.status_code != 200:
+        raise RuntimeError(f"the request was answered with status {answer.status_code}")
+
+
+def _verdict(found: Exploration, kept: str) -> Verdict:
     if _example(found) is not None:
         return Verdict(False, _lesson(found), found)
     if not found.complete:
         return Verdict(False, f"too many orders to try them all. {found.verdict}", found)
-    return Verdict(True, f"{found.schedules} orders, and no increment is lost in any", found)
+    return Verdict(True, f"{found.schedules} orders, and {kept}", found)
 
 
-def _increments(jobs: tuple[Callable[[str], Any], ...], journal_mode: str) -> Program:
+def _increments(
+    jobs: tuple[Callable[[Any], Any], ...],
+    journal_mode: str,
+    share: Callable[[str], Any] | None,
+) -> Program:
     return Program(
         "counter",
         jobs,
         no_increment_lost,
         claim="no increment is lost",
         journal_mode=journal_mode,
+        share=share,
         name="the exercise",
     )
 
 
-def _alone(job: Callable[[str], Any], journal_mode: str) -> str:
+def _alone(job: Callable[[Any], Any], journal_mode: str, share: Callable[[str], Any] | None) -> str:
     """What is wrong with `job` when nothing else runs; empty if nothing is."""
-    ((outcome, _, _),) = explore(_increments((job,), journal_mode), show=False).outcomes
+    ((outcome, _, _),) = explore(_increments((job,), journal_mode, share), show=False).outcomes
     if outcome.kind == "right":
         return ""
     if outcome.raised:

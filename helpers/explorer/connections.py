@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Literal
 
-from helpers.explorer.actors import Actor
-from helpers.explorer.scheduler import Scheduler
+from helpers.explorer.actors import Actor, Cancelled
+from helpers.explorer.scheduler import LentToAnother, Scheduler
 from helpers.explorer.statements import (
     BUSY_TIMEOUT,
     begins_implicitly,
@@ -74,6 +74,7 @@ class SteppingConnection(sqlite3.Connection):
         self._level = isolation_level
         self._regime = autocommit
         self.shared = not check_same_thread
+        self.pooled = self.lent = False
         self.patience = timeout
         self.owner = scheduler.me()
         self.occupant: Actor | None = None
@@ -143,6 +144,13 @@ class SteppingConnection(sqlite3.Connection):
         self._close()
         return pending
 
+    def lend(self, borrower: Actor | None) -> None:
+        """A pool lends it to one thread, or (None) has taken it back: nobody else uses it."""
+        if self._scheduler.lends:
+            self.shared, self.pooled = False, True
+            self.owner = borrower
+            self.lent = borrower is not None
+
     # -- one step ----------------------------------------------------------------------
 
     def _enter(self, label: str, sql: str = "", parameters: object = None) -> Actor | None:
@@ -176,6 +184,9 @@ class SteppingConnection(sqlite3.Connection):
         return [(self.occupant, f"connection {self.number}")]
 
     def _wrong_thread(self, actor: Actor) -> None:
+        if self.lent and self.owner is not None:
+            found = LentToAnother(self.number, self.owner.name, actor.name)
+            raise self._scheduler.give_up(found)
         if self.owner is not None:
             raise sqlite3.ProgrammingError(
                 "SQLite objects created in a thread can only be used in that same thread. The "
@@ -302,7 +313,7 @@ class SteppingConnection(sqlite3.Connection):
 
     @isolation_level.setter
     def isolation_level(self, level: Any) -> None:
-        if level is None:
+        if level is None and self.has_begun:
             self.commit()
         self._level = level
 
@@ -335,8 +346,18 @@ class SteppingConnection(sqlite3.Connection):
         self._end("COMMIT", lambda: sqlite3.Connection.commit(self))
 
     def rollback(self) -> None:
-        """As `sqlite3.Connection.rollback`."""
-        self._end("ROLLBACK", lambda: sqlite3.Connection.rollback(self))
+        """As `sqlite3.Connection.rollback`; done at once when the run is over.
+
+        A library that cleans up with it would report a rollback that raises.
+        """
+        try:
+            self._end("ROLLBACK", lambda: sqlite3.Connection.rollback(self))
+        except Cancelled:
+            self._roll_back_at_the_end()
+
+    def _roll_back_at_the_end(self) -> None:
+        if not self.closed:
+            sqlite3.Connection.rollback(self)
 
     def close(self) -> None:
         """As `sqlite3.Connection.close`: what is not committed is rolled back."""

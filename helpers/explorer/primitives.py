@@ -25,6 +25,7 @@ from typing import Any
 
 from helpers.explorer.actors import Actor
 from helpers.explorer.connections import SteppingConnection
+from helpers.explorer.pools import LibraryLock, asked_by_library
 from helpers.explorer.scheduler import Scheduler
 from helpers.explorer.slots import LOCK_TYPES, find_slots
 from helpers.explorer.waiting import Waiting
@@ -306,12 +307,15 @@ def _replacements(waiting: Waiting) -> list[tuple[Any, str, Any]]:
     def connect(database: Any, *args: Any, **options: Any) -> SteppingConnection:
         return SteppingConnection(_run(), waiting, database, *args, **options)
 
-    def lock() -> StepLock:
-        return StepLock()
+    def lock() -> StepLock | LibraryLock:
+        return LibraryLock(_Lock()) if asked_by_library(2) else StepLock()
+
+    def rlock() -> StepRLock | LibraryLock:
+        return LibraryLock(_RLock()) if asked_by_library(2) else StepRLock()
 
     found: list[tuple[Any, str, Any]] = [
         (threading, "Lock", _either(_Lock, lock)),
-        (threading, "RLock", _either(_RLock, lambda: StepRLock())),
+        (threading, "RLock", _either(_RLock, rlock)),
         (
             threading,
             "_allocate_lock",

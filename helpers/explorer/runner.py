@@ -17,10 +17,16 @@ from _thread import allocate_lock
 from types import TracebackType
 from typing import Any
 
-from helpers.explorer import primitives, waiting
+from helpers.explorer import pools, primitives, waiting
 from helpers.explorer.actors import Actor, Crew
 from helpers.explorer.program import Outcome, Program, Run
-from helpers.explorer.scheduler import TIMEOUT, Chooser, ScheduleError, Scheduler
+from helpers.explorer.scheduler import (
+    TIMEOUT,
+    Chooser,
+    LentToAnother,
+    ScheduleError,
+    Scheduler,
+)
 from helpers.history import CallError
 
 #: Steps after which a schedule is cut: no program of this course needs half as many.
@@ -58,6 +64,7 @@ class Runner:
         self.track = track
         self.template = program.template()
         self.crew = Crew()
+        self.shared: Any = None
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Runner:
@@ -73,6 +80,8 @@ class Runner:
             if self.program.share is not None:
                 functions.append(self.program.share)
             self.refresh = stack.enter_context(primitives.stepping(self.waiting, functions))
+            if stack.enter_context(pools.pooling()) and self.program.lends is None:
+                self._try_lending()
             self._exit = stack.pop_all()
         return self
 
@@ -97,6 +106,7 @@ class Runner:
         scheduler = Scheduler(
             self.crew, chooser, self.step_limit, self.track, self.program.journal_mode == "wal"
         )
+        scheduler.lends = self.program.lends is not False
         if observe is not None:
             scheduler.observer = lambda _: observe(scheduler)
         Scheduler.active = scheduler
@@ -104,8 +114,12 @@ class Runner:
             self.refresh()
             actors = self._prepare(scheduler)
             scheduler.run(lambda: _stand(scheduler, self.program))
+        except LentToAnother:
+            self.program.lends = False
+            raise
         finally:
             Scheduler.active = None
+            self._dispose()
             for connection in scheduler.connections:
                 sqlite3.Connection.close(connection)
         if not scheduler.ended:
@@ -115,6 +129,19 @@ class Runner:
         ends.update(others)
         cycle = scheduler.cycles[0] if scheduler.cycles else ""
         return scheduler, self.program.judge(self.path, scheduler.ended, ends, cycle)
+
+    def _try_lending(self) -> None:
+        """Let the threads take turns, and see whether one uses what was lent to another."""
+        self.program.lends = True
+        with contextlib.suppress(LentToAnother):
+            self.run(TakeTurns())
+
+    def _dispose(self) -> None:
+        """Give up a shared engine of SQLAlchemy: its idle connections are closed."""
+        dispose = getattr(self.shared, "dispose", None)
+        self.shared = None
+        if dispose is not None:
+            dispose()
 
     def trace(self, chooser: Chooser, observe: Any = None) -> Run:
         """Run one schedule and keep all that it did; raises what `run` raises."""
@@ -139,6 +166,7 @@ class Runner:
         }
         if program.share is not None:
             shared: Any = program.share(self.path)
+            self.shared = shared
             given[0] = shared
             if hasattr(shared, "close") and not isinstance(shared, sqlite3.Connection):
                 scheduler.add_after(actors.values(), CLOSER, shared.close)
@@ -183,6 +211,17 @@ class Follow:
 
     def erased(self, name: str) -> None:
         """The chosen thread still waits; `pick` is asked again and says so."""
+
+
+class TakeTurns:
+    """A chooser that lets the threads take turns."""
+
+    def pick(self, scheduler: Scheduler, offers: list[str]) -> str:
+        """The offer that was chosen least often so far."""
+        return min(offers, key=scheduler.schedule.count)
+
+    def erased(self, name: str) -> None:
+        """The chosen thread still waits; it is not offered again before somebody has moved."""
 
 
 def _why_not(scheduler: Scheduler, name: str, offers: list[str]) -> str:

@@ -35,6 +35,16 @@ class Diverged(RuntimeError):
     """The same schedule led to another step: the program depends on something else too."""
 
 
+class LentToAnother(RuntimeError):
+    """A thread used a connection that another thread has checked out of a pool."""
+
+    def __init__(self, connection: int, borrower: str, user: str) -> None:
+        super().__init__(
+            f"{user} used connection {connection}, which {borrower} had checked out of the pool: "
+            "the threads share it. Explore the program again: its connections now count as shared"
+        )
+
+
 class Chooser(Protocol):
     """Decides which thread takes the next step."""
 
@@ -62,6 +72,7 @@ class Scheduler:
         self.step_limit = step_limit
         self.track = track
         self.is_wal = is_wal
+        self.lends = True  # what a pool lends to a thread is that thread's own
         self.commits = 0  # versions of the database so far, for naming snapshots
         self.actors: dict[str, Actor] = {}
         self.unstarted: list[Actor] = []
@@ -318,6 +329,13 @@ class Scheduler:
             if connection.leave():
                 self.notes.append(f"{actor.name} ended with an open transaction: rolled back")
 
+    def give_up(self, failure: Exception) -> Cancelled:
+        """End the run with `failure`; the thread that found it raises what is returned."""
+        self.failure = failure
+        if self.running is not None:
+            self.running.cancelled = True
+        return Cancelled()
+
     def number(self, kind: str) -> int:
         """The next number of its kind in this run, from 1: stable names for resources."""
         self.names[kind] = self.names.get(kind, 0) + 1
@@ -339,6 +357,8 @@ class Scheduler:
 
     def _next(self) -> Actor | None:
         """The actor to run now: one that has not started, else the chooser's; None to stop."""
+        if self.failure is not None:
+            return None
         if self.unstarted:
             return self.unstarted.pop(0)
         if self.tried:
