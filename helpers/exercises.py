@@ -31,12 +31,14 @@ SECONDS = 4.0
 class Verdict:
     """Whether an exercise is solved, and why (not); its text is shown in a notebook.
 
-    `exploration` is what `check` found; `stage()` replays the schedule that the reason names.
+    `exploration` is what `check` found; `stage()` replays the schedule that the reason names:
+    `schedule`, or else the first that fails.
     """
 
     solved: bool
     reason: str
     exploration: Exploration | None = field(default=None, repr=False, compare=False)
+    schedule: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
 
     def stage(self) -> Stage:
         """The stage after the schedule that broke the attempt.
@@ -44,7 +46,9 @@ class Verdict:
         Raises:
             ValueError: if no schedule did.
         """
-        schedule = lessons.example(self.exploration) if self.exploration else None
+        schedule = self.schedule
+        if schedule is None and self.exploration is not None:
+            schedule = lessons.example(self.exploration)
         if self.exploration is None or schedule is None:
             raise ValueError("no schedule broke this attempt: there is nothing to replay")
         return Stage(self.exploration.program).run(schedule)

@@ -13,18 +13,21 @@ from typing import ParamSpec, TypeVar
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-#: Primary result codes (https://www.sqlite.org/rescode.html): another connection holds a
-#: lock (5), or another connection with the same shared cache does (6).
-_BUSY, _LOCKED = 5, 6
+#: Result codes (https://www.sqlite.org/rescode.html): another connection holds a lock, or
+#: another one with the same shared cache does. Plain SQLITE_LOCKED is no reason to try again:
+#: it is a conflict within one connection, which comes back every time.
+_BUSY, _LOCKED_SHAREDCACHE = 5, 262
 
 
 def is_busy(error: BaseException) -> bool:
     """Whether `error` says that the same unit of work may succeed a moment later.
 
-    True for SQLITE_BUSY, SQLITE_LOCKED and what extends them, SQLITE_BUSY_SNAPSHOT above all.
+    True for SQLITE_BUSY and what extends it, SQLITE_BUSY_SNAPSHOT above all, and for
+    SQLITE_LOCKED_SHAREDCACHE.
     """
-    code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, sqlite3.OperationalError) and (code or 0) & 0xFF in (_BUSY, _LOCKED)
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    refused = code & 0xFF == _BUSY or code == _LOCKED_SHAREDCACHE
+    return isinstance(error, sqlite3.OperationalError) and refused
 
 
 @dataclass(frozen=True)
