@@ -42,9 +42,9 @@ class WebResult:
 
     Attributes:
         report: what every client was answered.
-        audit: increments acknowledged against the counter in the database; `damaged` counts
-            pages that show less than their reader had been told before.
-        errors: exceptions that the application let through, also after the answer was sent.
+        audit: increments acknowledged against the counter in the database.
+        errors: exceptions that the application let through, also after the answer was sent
+            and while it was closed.
         stopping: how long the server took to stop, in seconds.
     """
 
@@ -55,8 +55,9 @@ class WebResult:
 
     @property
     def ok(self) -> bool:
-        """True when every request was answered well and the audit holds."""
-        return not (self.report.failed or self.errors) and self.audit.holds
+        """True when every request was answered well, no page was stale and the audit holds."""
+        wrong = self.report.failed or self.report.stale_reads or self.errors
+        return not wrong and self.audit.holds
 
 
 #: Of `run`, or of `run_sandboxed`.
@@ -89,17 +90,21 @@ def run(
         ValueError, TypeError, ServerError: as `helpers.clients.run` and `servers` do.
     """
     with databases.fresh("counter", journal_mode) as database:
-        with application(os.fspath(database)) as app:
-            server = serve(app, threads=threads)
-            with server:
+        served: tuple[servers.Server, http.Report, float] | None = None
+        closing: list[CallError] = []
+        try:
+            with application(os.fspath(database)) as app, serve(app, threads=threads) as server:
                 report = http.run(server.url, requests, clients=clients, timeout=timeout)
-                ended = perf_counter()
-            stopping = perf_counter() - ended
+                began = perf_counter()
+                server.stop()
+                served = server, report, perf_counter() - began
+        except Exception as error:
+            if served is None:
+                raise
+            closing.append(CallError.of(error))
+        server, report, stopping = served
         audit = Increment().audit(database, report.acknowledged())
-    audit = Audit(
-        audit.acknowledged, audit.stored, audit.unacknowledged, audit.damaged + report.stale_reads
-    )
-    return WebResult(report, audit, tuple(server.errors), stopping)
+    return WebResult(report, audit, (*server.errors, *closing), stopping)
 
 
 def run_sandboxed(
@@ -143,3 +148,10 @@ def _row(result: Result) -> tuple[Any, ...]:
         round(report.per_second),
         round(report.longest_wait * 1e3),
     )
+
+
+def ok(result: Result) -> bool:
+    """Whether every request was answered well and the audit holds; a crash is not well."""
+    if isinstance(result, sandbox.SandboxResult):
+        return result.kind == "returned" and ok(result.value)
+    return result.ok

@@ -418,7 +418,7 @@ def test_an_interruption_at_any_place_leaves_the_strategy_fit(make, call, first)
             before = stored(database)
             with Interruption(number) as interruption:
                 getattr(strategy, call)(increment if call == "write" else look)
-            until(lambda: getattr(strategy, "waiting", 0) == 0)
+            until(lambda strategy=strategy: getattr(strategy, "waiting", 0) == 0)
             assert elsewhere(strategy.write, add(10)) == 1
             assert stored(database) - before in ((10, 11) if call == "write" else (10,)), number
             assert goes_on(strategy, database), number
