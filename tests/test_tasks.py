@@ -11,6 +11,7 @@ import aiosqlite
 
 from helpers import tasks
 from helpers.explorer import Program, ScheduleError
+from helpers.task_exercises import check_tasks
 
 LOOK = "SELECT balance FROM account WHERE id <= 2 ORDER BY id"
 
@@ -153,3 +154,75 @@ def test_a_loop_of_its_own_beside_one_that_runs():
         return tasks.in_own_loop(lambda: asyncio.sleep(0, "inner"))
 
     assert asyncio.run(outer()) == "inner"
+
+
+async def right(shared, unit):
+    async with shared.lock:
+        try:
+            result = await unit(shared.connection)
+            await shared.connection.commit()
+            return result
+        except BaseException:
+            await shared.connection.rollback()
+            raise
+
+
+async def without_a_lock(shared, unit):
+    try:
+        await unit(shared.connection)
+        await shared.connection.commit()
+    except BaseException:
+        await shared.connection.rollback()
+        raise
+
+
+async def lock_for_the_unit_only(shared, unit):
+    try:
+        async with shared.lock:
+            await unit(shared.connection)
+        await shared.connection.commit()
+    except BaseException:
+        await shared.connection.rollback()
+        raise
+
+
+async def never_rolled_back(shared, unit):
+    async with shared.lock:
+        await unit(shared.connection)
+        await shared.connection.commit()
+
+
+async def never_released(shared, unit):
+    await shared.lock.acquire()
+    await unit(shared.connection)
+    await shared.connection.commit()
+    shared.lock.release()
+
+
+async def swallowed(shared, unit):
+    async with shared.lock:
+        try:
+            await unit(shared.connection)
+            await shared.connection.commit()
+        except Exception:
+            await shared.connection.rollback()
+
+
+def test_the_exercise_accepts_what_is_right():
+    assert str(check_tasks(right)).startswith("Solved: 2 orders")
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (without_a_lock, "A transaction belongs to the connection"),
+        (lock_for_the_unit_only, "for example"),
+        (never_rolled_back, "(1100), (1100)"),
+        (never_released, "Is the lock taken, and not released"),
+        (swallowed, "was not told that its unit raised"),
+    ],
+)
+def test_the_exercise_tells_what_is_wrong(write, words):
+    verdict = check_tasks(write)
+    assert not verdict.solved
+    assert words in verdict.reason

@@ -19,6 +19,7 @@ from typing import Any
 
 from helpers.explorer import pools, primitives, waiting
 from helpers.explorer.actors import Actor, Crew
+from helpers.explorer.processor import Together
 from helpers.explorer.program import Outcome, Program, Run
 from helpers.explorer.scheduler import (
     TIMEOUT,
@@ -26,6 +27,7 @@ from helpers.explorer.scheduler import (
     LentToAnother,
     ScheduleError,
     Scheduler,
+    set_active,
 )
 from helpers.history import CallError
 
@@ -76,6 +78,7 @@ class Runner:
             stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self.path = os.path.join(self.folder, "database.db")
             stack.callback(self.crew.close)
+            self.together = stack.enter_context(Together(self.crew.native_ids))
             functions = [*self.program.threads.values()]
             if self.program.share is not None:
                 functions.append(self.program.share)
@@ -102,6 +105,7 @@ class Runner:
             Diverged, ScheduleError: from the chooser.
             RuntimeError: if a thread can be neither stepped nor stopped.
         """
+        self.together.keep()
         self._fresh_file()
         scheduler = Scheduler(
             self.crew, chooser, self.step_limit, self.track, self.program.journal_mode == "wal"
@@ -109,7 +113,7 @@ class Runner:
         scheduler.lends = self.program.lends is not False
         if observe is not None:
             scheduler.observer = lambda _: observe(scheduler)
-        Scheduler.active = scheduler
+        set_active(scheduler)
         try:
             self.refresh()
             actors = self._prepare(scheduler)
@@ -118,10 +122,9 @@ class Runner:
             self.program.lends = False
             raise
         finally:
-            Scheduler.active = None
+            set_active(None)
             self._dispose()
-            for connection in scheduler.connections:
-                sqlite3.Connection.close(connection)
+            scheduler.close()
         if not scheduler.ended:
             return scheduler, None
         ends = {name: actor.end for name, actor in actors.items()}
@@ -168,16 +171,16 @@ class Runner:
             shared: Any = program.share(self.path)
             self.shared = shared
             given[0] = shared
-            if hasattr(shared, "close") and not isinstance(shared, sqlite3.Connection):
-                scheduler.add_after(actors.values(), CLOSER, shared.close)
+            close = getattr(shared, "close", None)
+            if callable(close) and not isinstance(shared, sqlite3.Connection):
+                scheduler.add_after(actors.values(), CLOSER, close)
         return actors
 
     def _fresh_file(self) -> None:
         """A new file, never the old one again: a lock that outlived its run stays with that one."""
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            if os.path.exists(self.path + suffix):
-                _remove(self.path + suffix)
-        with open(self.path, "wb", buffering=0) as file:
+        for name in os.listdir(self.folder):
+            _remove(os.path.join(self.folder, name))
+        with open(self.path, "xb", buffering=0) as file:
             file.write(self.template)
 
 
