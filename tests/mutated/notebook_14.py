@@ -14,8 +14,8 @@ MUTATIONS = [
         ),
         notebook=NOTEBOOK,
         file=NOTEBOOK,
-        old='    await connection.rollback()\\n"\n',
-        new='    await connection.commit()\\n"\n',
+        old='"    await connection.rollback()"',
+        new='"    await connection.commit()"',
     ),
     Mutation(
         name="workers-under-another-name",
@@ -102,8 +102,8 @@ MUTATIONS = [
         ),
         notebook=SOLVED,
         file="helpers/task_exercises.py",
-        old='        return end.rows == promised and end.results.get("B", "called off") == "called off"',
-        new="        return bool(promised)",
+        old='return end.rows == promised and end.results.get("B", "called off") == "called off"',
+        new="return bool(promised)",
     ),
     Mutation(
         name="a-lock-that-is-always-free",
