@@ -198,6 +198,7 @@ class Writer:
             return
         if threading.current_thread() is self._thread:
             raise NestedError(self)
+        self._readers.check_outside()
         self._refuses = self._refuses or not drain
         self._closed = True
         # Wakes the thread if it waits for work; if the queue is full, it does not wait.
