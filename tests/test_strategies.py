@@ -324,6 +324,38 @@ def test_a_constraint_that_is_checked_at_commit_fails_only_its_unit(make):
         strategy.close()
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["returns", "raises"])
+@pytest.mark.parametrize("call", ["write", "read"])
+def test_a_cursor_that_was_left_half_read_keeps_no_lock_and_no_old_snapshot(
+    strategy, database, call, fails
+):
+    """It lives on in a variable, or in the traceback of what the unit raised."""
+    kept = []
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.executemany("INSERT INTO counter VALUES (?, 0)", [(n,) for n in range(2, 3000)])
+
+    def unit(connection):
+        rows = connection.execute("SELECT id FROM counter")
+        for _ in rows:
+            if fails:
+                raise ValueError
+            break
+        kept.append(rows)
+
+    try:
+        getattr(strategy, call)(unit)
+    except ValueError as error:
+        kept.append(error)
+    with closing(sqlite3.connect(database, timeout=0.2)) as other, other:
+        other.execute("UPDATE counter SET value = 1")
+    assert strategy.read(look) == elsewhere(strategy.read, look) == 1
+    assert strategy.write(add(1)) == elsewhere(strategy.write, add(1)) == 2999
+    assert len(kept) == 1
+    if not fails:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed cursor"):
+            kept[0].fetchone()
+
+
 # -- refusals ----------------------------------------------------------------------------
 
 

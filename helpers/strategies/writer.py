@@ -284,7 +284,7 @@ class Writer:
             connection.execute(f"SAVEPOINT {UNIT}")
             self._run_unit(job, connection)
             connection.execute(f"RELEASE {UNIT}")
-        connection.commit()
+        transactions.commit(connection)
         self._connection.check_file()
         self.group_sizes[len(jobs)] += 1
 
