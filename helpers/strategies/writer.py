@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections import Counter
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from helpers.strategies import Connect, UnitOfWork, transactions
 from helpers.strategies.errors import (
@@ -30,26 +30,71 @@ from helpers.strategies.settings import AS_IT_IS, Path_, Settings, check_file, c
 
 
 class _Job:
-    """A unit of work, the future that answers for it, and how it went, before that is told."""
+    """A unit of work, a lock that opens when it is answered, and how it went, before that is told.
 
-    __slots__ = ("error", "future", "result", "unit")
+    A `Future` does the same at several times the cost, so `submit` has one and `write` has none.
+    """
+
+    __slots__ = ("answered", "error", "given_up", "result", "unit")
 
     def __init__(self, unit: UnitOfWork) -> None:
         self.unit = unit
-        self.future: Future[Any] = Future()
         self.result: Any = None
         self.error: BaseException | None = None
+        self.given_up = False
+        self.answered = threading.Lock()
+        self.answered.acquire()
+
+    def give_up(self) -> None:
+        """Nobody waits for the answer: do not begin if it has not begun."""
+        self.given_up = True
+
+    def begin(self) -> bool:
+        """Whether the submitter still wants it."""
+        return not self.given_up
+
+    def answer(self) -> None:
+        """Tell the submitter, unless the submitter was told."""
+        if self.answered.locked():
+            self.answered.release()
+
+    def wait(self) -> Any:
+        """The result, or the error, once the writer has answered."""
+        self.answered.acquire()
+        if self.error is None:
+            return self.result
+        try:
+            raise self.error
+        finally:
+            del self  # or the traceback would keep the job, and the job the traceback
+
+
+class _Promise(_Job):
+    """A unit of work that a `Future` answers for."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, unit: UnitOfWork) -> None:
+        super().__init__(unit)
+        self.future: Future[Any] = Future()
+
+    def give_up(self) -> None:
+        self.future.cancel()
+
+    def begin(self) -> bool:
+        return self.future.set_running_or_notify_cancel()
 
     def answer(self) -> None:
         """Tell the submitter, unless the submitter has given up or was told."""
-        if self.future.done() or not (
-            self.future.running() or self.future.set_running_or_notify_cancel()
-        ):
+        if self.future.done() or not (self.future.running() or self.begin()):
             return
         if self.error is None:
             self.future.set_result(self.result)
         else:
             self.future.set_exception(self.error)
+
+
+_AnyJob = TypeVar("_AnyJob", bound=_Job)
 
 
 class Writer:
@@ -121,13 +166,15 @@ class Writer:
             WriterDied: if the writer's thread ended before it could answer.
             sqlite3.Error, Exception: what SQLite or the unit raise.
         """
-        future = self.submit(unit_of_work)
+        job = self._put(_Job(unit_of_work))
         try:
-            return future.result()
+            return job.wait()
         except BaseException:
-            # After Ctrl-C nobody waits for the answer: do not begin if it has not begun.
-            future.cancel()
+            # It may be Ctrl-C, while the job was waiting.
+            job.give_up()
             raise
+        finally:
+            del job
 
     def submit(self, unit_of_work: UnitOfWork, /) -> Future[Any]:
         """Put it in the queue, waiting for room; the future answers once it is committed.
@@ -137,11 +184,13 @@ class Writer:
         Raises:
             WaitTimeout, NestedError, ClosedError, ForkedError, WriterDied: as for `write`.
         """
+        return self._put(_Promise(unit_of_work)).future
+
+    def _put(self, job: _AnyJob) -> _AnyJob:
         self._process.check(self)
         if threading.current_thread() is self._thread:
             raise NestedError(self)
         self._check_open()
-        job = _Job(unit_of_work)
         self._pending[job] = None
         try:
             self._queue.put(job, timeout=self.timeout)
@@ -153,12 +202,12 @@ class Writer:
             ) from None
         except BaseException:
             # Ctrl-C: it may have come before the put or after it.
-            job.future.cancel()
+            job.give_up()
             raise
         if self._ended:
             # The thread may have looked for the last time before the put.
             self._refuse_all()
-        return job.future
+        return job
 
     def _check_open(self) -> None:
         if self._death is not None:
@@ -240,7 +289,7 @@ class Writer:
                 if self._refuses:
                     job.error = ClosedError(self)
                     self._answer(job)
-                elif job.future.set_running_or_notify_cancel():
+                elif job.begin():
                     jobs.append(job)
                 else:
                     self._pending.pop(job, None)
