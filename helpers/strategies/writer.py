@@ -7,9 +7,10 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import weakref
 from collections import Counter
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from helpers.strategies import Connect, UnitOfWork, transactions
 from helpers.strategies.errors import (
@@ -29,26 +30,71 @@ from helpers.strategies.settings import AS_IT_IS, Path_, Settings, check_file, c
 
 
 class _Job:
-    """A unit of work, the future that answers for it, and how it went, before that is told."""
+    """A unit of work, a lock that opens when it is answered, and how it went, before that is told.
 
-    __slots__ = ("error", "future", "result", "unit")
+    A `Future` does the same at several times the cost, so `submit` has one and `write` has none.
+    """
+
+    __slots__ = ("answered", "error", "given_up", "result", "unit")
 
     def __init__(self, unit: UnitOfWork) -> None:
         self.unit = unit
-        self.future: Future[Any] = Future()
         self.result: Any = None
         self.error: BaseException | None = None
+        self.given_up = False
+        self.answered = threading.Lock()
+        self.answered.acquire()
+
+    def give_up(self) -> None:
+        """Nobody waits for the answer: do not begin if it has not begun."""
+        self.given_up = True
+
+    def begin(self) -> bool:
+        """Whether the submitter still wants it."""
+        return not self.given_up
+
+    def answer(self) -> None:
+        """Tell the submitter, unless the submitter was told."""
+        if self.answered.locked():
+            self.answered.release()
+
+    def wait(self) -> Any:
+        """The result, or the error, once the writer has answered."""
+        self.answered.acquire()
+        if self.error is None:
+            return self.result
+        try:
+            raise self.error
+        finally:
+            del self  # or the traceback would keep the job, and the job the traceback
+
+
+class _Promise(_Job):
+    """A unit of work that a `Future` answers for."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, unit: UnitOfWork) -> None:
+        super().__init__(unit)
+        self.future: Future[Any] = Future()
+
+    def give_up(self) -> None:
+        self.future.cancel()
+
+    def begin(self) -> bool:
+        return self.future.set_running_or_notify_cancel()
 
     def answer(self) -> None:
         """Tell the submitter, unless the submitter has given up or was told."""
-        if self.future.done() or not (
-            self.future.running() or self.future.set_running_or_notify_cancel()
-        ):
+        if self.future.done() or not (self.future.running() or self.begin()):
             return
         if self.error is None:
             self.future.set_result(self.result)
         else:
             self.future.set_exception(self.error)
+
+
+_AnyJob = TypeVar("_AnyJob", bound=_Job)
 
 
 class Writer:
@@ -107,8 +153,7 @@ class Writer:
         self._connection = Guarded(settings, path, connect)
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
-        # A daemon thread does not keep the process alive; what waits is written all the same.
-        atexit.register(self.close)
+        _open.add(self)
 
     # -- the threads that submit -------------------------------------------------------------
 
@@ -121,13 +166,15 @@ class Writer:
             WriterDied: if the writer's thread ended before it could answer.
             sqlite3.Error, Exception: what SQLite or the unit raise.
         """
-        future = self.submit(unit_of_work)
+        job = self._put(_Job(unit_of_work))
         try:
-            return future.result()
+            return job.wait()
         except BaseException:
-            # After Ctrl-C nobody waits for the answer: do not begin if it has not begun.
-            future.cancel()
+            # It may be Ctrl-C, while the job was waiting.
+            job.give_up()
             raise
+        finally:
+            del job
 
     def submit(self, unit_of_work: UnitOfWork, /) -> Future[Any]:
         """Put it in the queue, waiting for room; the future answers once it is committed.
@@ -137,11 +184,13 @@ class Writer:
         Raises:
             WaitTimeout, NestedError, ClosedError, ForkedError, WriterDied: as for `write`.
         """
+        return self._put(_Promise(unit_of_work)).future
+
+    def _put(self, job: _AnyJob) -> _AnyJob:
         self._process.check(self)
         if threading.current_thread() is self._thread:
             raise NestedError(self)
         self._check_open()
-        job = _Job(unit_of_work)
         self._pending[job] = None
         try:
             self._queue.put(job, timeout=self.timeout)
@@ -153,12 +202,12 @@ class Writer:
             ) from None
         except BaseException:
             # Ctrl-C: it may have come before the put or after it.
-            job.future.cancel()
+            job.give_up()
             raise
         if self._ended:
             # The thread may have looked for the last time before the put.
             self._refuse_all()
-        return job.future
+        return job
 
     def _check_open(self) -> None:
         if self._death is not None:
@@ -182,7 +231,7 @@ class Writer:
     @property
     def waiting(self) -> int:
         """How many units are in the queue."""
-        return self._queue.qsize()
+        return sum(job is not None for job in list(self._queue.queue))
 
     def close(self, *, drain: bool = True) -> None:
         """Refuse new units, finish those that wait, and end the thread. Again: nothing.
@@ -198,7 +247,6 @@ class Writer:
             return
         if threading.current_thread() is self._thread:
             raise NestedError(self)
-        atexit.unregister(self.close)
         self._refuses = self._refuses or not drain
         self._closed = True
         # Wakes the thread if it waits for work; if the queue is full, it does not wait.
@@ -207,6 +255,7 @@ class Writer:
         self._thread.join(self.timeout)
         if self._thread.is_alive():
             raise WaitTimeout(f"{self.waiting} units still wait after {self.timeout} s")
+        _open.discard(self)
         self._readers.close()
 
     # -- the thread that writes --------------------------------------------------------------
@@ -239,7 +288,7 @@ class Writer:
                 if self._refuses:
                     job.error = ClosedError(self)
                     self._answer(job)
-                elif job.future.set_running_or_notify_cancel():
+                elif job.begin():
                     jobs.append(job)
                 else:
                     self._pending.pop(job, None)
@@ -299,6 +348,17 @@ class Writer:
             raise UnitError(transactions.ENDED)
         if job.error is not None:
             connection.execute(f"ROLLBACK TO {UNIT}")
+
+
+#: A daemon thread does not keep the process alive; what waits at its end is written all the same.
+_open: weakref.WeakSet[Writer] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    with contextlib.ExitStack() as stack:
+        for writer in list(_open):
+            stack.callback(writer.close)
 
 
 #: The name of each unit's savepoint: one that a unit would not choose for its own.
