@@ -12,7 +12,6 @@ threads take turns, switch only at synchronisation, replay from the start.
 from __future__ import annotations
 
 import ctypes
-import sqlite3
 import sys
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable
@@ -83,6 +82,8 @@ class Scheduler:
         self.track = track
         self.is_wal = is_wal
         self.lends = True  # what a pool lends to a thread is that thread's own
+        self.found_shared: set[str] = set()  # see `helpers.explorer.privacy`
+        self.may_connect = False  # the connection being opened is not the program's
         self.commits = 0  # versions of the database so far, for naming snapshots
         self.actors: dict[str, Actor] = {}
         self.unstarted: list[Actor] = []
@@ -211,7 +212,7 @@ class Scheduler:
     def close(self) -> None:
         """Close what is open and let go of it, or it would wait for the garbage collector."""
         for connection in self.connections:
-            sqlite3.Connection.close(connection)
+            connection.abandon()
         self.connections.clear()
         for actor in self.actors.values():
             actor.let_go()
@@ -335,7 +336,7 @@ class Scheduler:
         last = None if self.cancelling else self.last
         if last is not None and all(before.done for before in last[0]):
             (_, name, job), self.last = last, None
-            self.add(name, job)
+            self.add(name, job).is_last = True
         chosen = None if self.cancelling else self._next()
         if chosen is None:
             self.running = None
@@ -344,6 +345,10 @@ class Scheduler:
             self._wake(chosen)
 
     def _close_connections(self, actor: Actor) -> None:
+        """What happens when a thread ends: its thread-locals go, its connections are closed."""
+        actor.ending = True
+        for values in actor.locals:
+            values.clear()
         for connection in actor.connections:
             if connection.leave():
                 self.notes.append(f"{actor.name} ended with an open transaction: rolled back")
@@ -387,7 +392,9 @@ class Scheduler:
     def _decide(self) -> Actor | None:
         try:
             if self.observer is not None:
+                self.may_connect = True
                 self.observer(len(self.steps))
+                self.may_connect = False
             offers = self.offers()
             if self._is_over(offers):
                 return None
