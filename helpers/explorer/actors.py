@@ -6,6 +6,7 @@ An `Actor` is one thread of the program in one run. The real thread that plays i
 
 from __future__ import annotations
 
+import random
 import threading
 import traceback
 from _thread import allocate_lock, get_ident
@@ -29,8 +30,8 @@ class Actor:
     __slots__ = (
         "asked", "attempted", "cancelled", "connection", "connections", "done", "end",
         "ending", "holders", "ident", "is_last", "job", "label", "locals", "name", "parameters",
-        "phase", "ready", "retrying", "since", "sleeping", "slept", "sql", "step", "timed_out",
-        "timeout", "waiting", "wants", "worker",
+        "phase", "random", "ready", "retrying", "since", "sleeping", "slept", "sql", "step",
+        "timed_out", "timeout", "waiting", "wants", "worker",
     )  # fmt: skip
 
     def __init__(self, name: str, job: Callable[[], Any]) -> None:
@@ -55,6 +56,7 @@ class Actor:
         self.is_last = False  # it began when all others had ended
         self.slept = -1
         self.connections: list[Any] = []
+        self.random: random.Random | None = None  # see `helpers.explorer.clock`
         self.locals: list[dict[str, Any]] = []  # its values in each `threading.local`
         self.end: Any = None
 

@@ -212,6 +212,10 @@ class SteppingConnection(sqlite3.Connection):
                 f"object was created in thread {self.owner.name} and this is thread {actor.name}."
             )
 
+    def _check_private(self) -> None:
+        if self.private is not None:
+            self.private.check(self._scheduler, self._scheduler.me())
+
     def _call(
         self, actor: Actor | None, kind: str, call: Callable[..., Any], *arguments: Any
     ) -> Any:
@@ -316,6 +320,7 @@ class SteppingConnection(sqlite3.Connection):
 
     def _end(self, operation: str, call: Callable[[], Any]) -> None:
         """COMMIT or ROLLBACK through a method of the connection."""
+        self._check_private()
         if self._regime == 1 or (not self.shared and not self.open_transaction):
             return
         actor = self._enter(operation, operation)
@@ -333,8 +338,7 @@ class SteppingConnection(sqlite3.Connection):
     @property
     def in_transaction(self) -> bool:
         """As `sqlite3.Connection.in_transaction`; waits while another thread is inside."""
-        if self.private is not None:
-            self.private.check(self._scheduler, self._scheduler.me())
+        self._check_private()
         if self.occupant is not None and self._scheduler.me() is not self.occupant:
             self._enter("in_transaction")
         return self.open_transaction
@@ -398,10 +402,9 @@ class SteppingConnection(sqlite3.Connection):
         if self.closed or actor is None or actor.cancelled or actor.ending:
             self._close()
             return
+        self._check_private()
         if self.shared or self.open_transaction:
             self._enter("close")
-        elif self.private is not None:
-            self.private.check(self._scheduler, actor)
         self._close()
 
     def _close(self) -> None:

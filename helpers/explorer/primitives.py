@@ -1,9 +1,10 @@
 """Python's own locks, queues, threads and sleeps as steps.
 
-For the duration of an exploration `stepping` replaces `threading.Lock`, `RLock`, the
-starting and joining of threads, the queues, `time.sleep` and `sqlite3.connect`. Only the
-program's threads notice; any other thread gets the real ones. `Condition`, `Event`,
-`Semaphore` and `Barrier` are Python on top of locks and need nothing extra.
+For the duration of an exploration `stepping` replaces `threading.Lock`, `RLock`, `local`, the
+starting and joining of threads, the queues, futures, `time.sleep`, the clocks, the functions of
+`random`, `atexit.register` and `sqlite3.connect`. Only the program's threads notice; any other
+thread gets the real ones. `Condition`, `Event`, `Semaphore` and `Barrier` are Python on top
+of locks and need nothing extra.
 
 Locks, queues and thread-locals that the program made earlier (in a notebook: in an earlier
 cell) are found by `find_slots` from the thread functions, through global names, closures,
@@ -24,7 +25,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from helpers.explorer import futures
+from helpers.explorer import clock, futures
 from helpers.explorer.actors import Actor
 from helpers.explorer.connections import SteppingConnection
 from helpers.explorer.guard import watch
@@ -329,10 +330,10 @@ def _either(real: Callable[..., Any], stepping: Callable[..., Any]) -> Callable[
     return choose
 
 
-def _sleep(_seconds: float) -> None:
+def _sleep(seconds: float) -> None:
     run = _run()
     if run.me() is not None:
-        run.sleep()
+        run.sleep(seconds)
 
 
 def _replacements(waiting: Waiting) -> list[tuple[Any, str, Any]]:
@@ -368,6 +369,10 @@ def _replacements(waiting: Waiting) -> list[tuple[Any, str, Any]]:
         *((module, "connect", connecting) for module in (sqlite3, sqlite3.dbapi2)),
         *((queue, real.__name__, _either(real, step)) for real, step in _QUEUES.items()),
         *futures.replacements(),
+        *(
+            (module, name, _either(getattr(module, name), stepping))
+            for module, name, stepping in clock.replacements()
+        ),
     ]
 
 

@@ -12,6 +12,7 @@ threads take turns, switch only at synchronisation, replay from the start.
 from __future__ import annotations
 
 import ctypes
+import random
 import sys
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable
@@ -84,6 +85,9 @@ class Scheduler:
         self.lends = True  # what a pool lends to a thread is that thread's own
         self.found_shared: set[str] = set()  # see `helpers.explorer.privacy`
         self.may_connect = False  # the connection being opened is not the program's
+        self.clock = 0.0  # seconds that the program has waited, see `helpers.explorer.clock`
+        self.name = "the program"  # while it is set up
+        self.random: random.Random | None = None
         self.commits = 0  # versions of the database so far, for naming snapshots
         self.actors: dict[str, Actor] = {}
         self.unstarted: list[Actor] = []
@@ -263,8 +267,9 @@ class Scheduler:
         self._hand_over(actor, self._next())
         return not actor.timed_out
 
-    def sleep(self) -> None:
+    def sleep(self, seconds: float) -> None:
         """A step that gives way: a second sleep in a row needs a step of somebody else first."""
+        until = self.clock + seconds
         actor = self.running
         assert actor is not None
         name, slept = actor.name, actor.slept
@@ -277,6 +282,7 @@ class Scheduler:
         finally:
             actor.sleeping = False
         actor.slept = len(self.steps)
+        self.clock = max(self.clock, until)
         self.touch("everything", "w")
 
     def wait_for_file(self, connection: Any, phase: object) -> bool:
@@ -430,6 +436,7 @@ class Scheduler:
 
     def _note_timeout(self, actor: Actor) -> None:
         actor.step.outcome = "timeout"
+        self.clock += actor.waiting.patience if actor.waiting is not None else actor.timeout or 0
         if self.track:
             actor.step.touched["everything"] = "w"
         cycle = self.cycle(actor)
