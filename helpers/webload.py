@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers import clients as http
 from helpers import databases, sandbox, servers
+from helpers import processes as several
 from helpers.history import CallError
 from helpers.workloads import Audit, Increment
 
@@ -42,9 +43,9 @@ class WebResult:
 
     Attributes:
         report: what every client was answered.
-        audit: increments acknowledged against the counter in the database; `damaged` counts
-            pages that show less than their reader had been told before.
-        errors: exceptions that the application let through, also after the answer was sent.
+        audit: increments acknowledged against the counter in the database.
+        errors: exceptions that the application let through, also after the answer was sent
+            and while it was closed.
         stopping: how long the server took to stop, in seconds.
     """
 
@@ -55,8 +56,9 @@ class WebResult:
 
     @property
     def ok(self) -> bool:
-        """True when every request was answered well and the audit holds."""
-        return not (self.report.failed or self.errors) and self.audit.holds
+        """True when every request was answered well, no page was stale and the audit holds."""
+        wrong = self.report.failed or self.report.stale_reads or self.errors
+        return not wrong and self.audit.holds
 
 
 #: Of `run`, or of `run_sandboxed`.
@@ -89,17 +91,44 @@ def run(
         ValueError, TypeError, ServerError: as `helpers.clients.run` and `servers` do.
     """
     with databases.fresh("counter", journal_mode) as database:
-        with application(os.fspath(database)) as app:
-            server = serve(app, threads=threads)
-            with server:
+        served: tuple[servers.Server, http.Report, float] | None = None
+        closing: list[CallError] = []
+        try:
+            with application(os.fspath(database)) as app, serve(app, threads=threads) as server:
                 report = http.run(server.url, requests, clients=clients, timeout=timeout)
-                ended = perf_counter()
-            stopping = perf_counter() - ended
+                began = perf_counter()
+                server.stop()
+                served = server, report, perf_counter() - began
+        except Exception as error:
+            if served is None:
+                raise
+            closing.append(CallError.of(error))
+        server, report, stopping = served
         audit = Increment().audit(database, report.acknowledged())
-    audit = Audit(
-        audit.acknowledged, audit.stored, audit.unacknowledged, audit.damaged + report.stale_reads
-    )
-    return WebResult(report, audit, tuple(server.errors), stopping)
+    return WebResult(report, audit, (*server.errors, *closing), stopping)
+
+
+def run_processes(
+    application: Application,
+    *,
+    processes: int = 2,
+    requests: Sequence[http.Request] = tuple(ROUND * 5),
+    clients: int = 16,
+    threads: int = 4,
+    journal_mode: str = "wal",
+) -> WebResult:
+    """`run` with several server processes on one database, each with an application of its own.
+
+    For WSGI applications. What they let through is counted by the clients' answers alone.
+    """
+    with databases.fresh("counter", journal_mode) as database:
+        path = os.fspath(database)
+        with several.serve(application, path, count=processes, threads=threads) as urls:
+            report = http.run(urls, requests, clients=clients)
+            began = perf_counter()
+        stopping = perf_counter() - began
+        audit = Increment().audit(database, report.acknowledged())
+    return WebResult(report, audit, (), stopping)
 
 
 def run_sandboxed(
@@ -143,3 +172,10 @@ def _row(result: Result) -> tuple[Any, ...]:
         round(report.per_second),
         round(report.longest_wait * 1e3),
     )
+
+
+def ok(result: Result) -> bool:
+    """Whether every request was answered well and the audit holds; a crash is not well."""
+    if isinstance(result, sandbox.SandboxResult):
+        return result.kind == "returned" and ok(result.value)
+    return result.ok

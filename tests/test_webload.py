@@ -55,10 +55,22 @@ def test_an_application_that_stores_nothing():
     assert not result.ok
 
 
-def test_a_stale_page_is_damage():
+def test_a_stale_page_is_not_well():
     result = webload.run(shop(increment, lambda path: 0), requests=REQUESTS, clients=4)
-    assert (result.audit.lost, result.audit.damaged) == (0, 4)
+    assert (result.audit.lost, result.report.stale_reads) == (0, 4)
     assert not result.ok
+
+
+def test_an_error_while_it_is_closed_is_noted():
+    @contextlib.contextmanager
+    def application(path):
+        with shop(increment)(path) as app:
+            yield app
+        raise sqlite3.ProgrammingError("another thread's connection")
+
+    result = webload.run(application, requests=REQUESTS, clients=2)
+    assert [error.kind for error in result.errors] == ["ProgrammingError"]
+    assert (result.audit.stored, result.ok) == (2, False)
 
 
 def test_errors_are_counted():
