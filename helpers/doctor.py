@@ -77,6 +77,7 @@ def checks(root: Path = ROOT) -> list[Check]:
         check_wal("WAL in the course folder", root),
         check_wal("WAL in the temporary folder", Path(tempfile.gettempdir())),
         *check_packages(root),
+        check_frameworks(root),
         check_widgets(),
         check_kernel(),
     ]
@@ -182,18 +183,59 @@ def check_wal(name: str, folder: Path) -> Check:
     return Check(name, OK, "supported")
 
 
-def requirements(root: Path = ROOT) -> list[tuple[str, str]]:
-    """Package names and their ranges, as `pyproject.toml` states them for the course itself.
+def requirements(root: Path = ROOT, extra: str = "") -> list[tuple[str, str]]:
+    """Package names and their ranges, as `pyproject.toml` states them.
+
+    Args:
+        root: the course's folder.
+        extra: the name of an optional group, such as ``"web"``; without it, what the
+            course itself needs.
 
     Raises:
         OSError: if there is no such file in `root`.
+        KeyError: if there is no such group.
         ModuleNotFoundError: before Python 3.11, which has no `tomllib`.
     """
     import tomllib
 
     with open(root / "pyproject.toml", "rb") as file:
-        lines: list[str] = tomllib.load(file)["project"]["dependencies"]
+        project: dict[str, Any] = tomllib.load(file)["project"]
+    lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
     return [_split_requirement(line) for line in lines]
+
+
+def need(extra: str, root: Path = ROOT) -> None:
+    """Do nothing if the packages of an optional group are installed in the right versions.
+
+    The first cell of a notebook that uses them calls this.
+
+    Raises:
+        ModuleNotFoundError: naming what is missing and the command that adds it.
+        KeyError: if `pyproject.toml` has no such group.
+    """
+    found = [check_package(*wanted) for wanted in requirements(root, extra)]
+    missing = [f"{check.name} ({check.found})" for check in found if check.status == MISSING]
+    if missing:
+        raise ModuleNotFoundError(
+            f"this notebook needs {', '.join(missing)}. In the course folder, run:  "
+            f"{_group_installation(extra)}  and restart the kernel."
+        )
+
+
+def check_frameworks(root: Path = ROOT) -> Check:
+    """Whether notebooks 11 to 14 can run; the rest of the course does without."""
+    name = "frameworks"
+    try:
+        need("web", root)
+    except ModuleNotFoundError as error:
+        if error.name == "tomllib":
+            return Check(name, WARNING, "cannot be read by this Python", _NEW_ENVIRONMENT)
+        found = "notebooks 11 to 14 cannot run: packages of the group web are missing"
+        return Check(name, WARNING, found, _group_installation("web"))
+    except OSError:
+        mend = 'run the doctor in the course folder, after: pip install -e ".[test]"'
+        return Check(name, WARNING, f"there is no pyproject.toml in {root}", mend)
+    return Check(name, OK, "all packages of the group web, for notebooks 11 to 14")
 
 
 def check_packages(root: Path = ROOT) -> list[Check]:
@@ -304,6 +346,14 @@ def installation(requirement: str, again: bool = False) -> str:
         forced = "--force-reinstall " if again else ""
         return f'python -m pip install {forced}"{requirement}"'
     return f'uv pip install {"--reinstall " if again else ""}"{requirement}"'
+
+
+def _group_installation(extra: str) -> str:
+    """The command that installs an optional group the way this environment was made."""
+    if (Path(sys.prefix) / "conda-meta").is_dir():
+        return "conda env update -f environment.yml"
+    pip = "python -m pip" if importlib.util.find_spec("pip") is not None else "uv pip"
+    return f'{pip} install -e ".[{extra}]"'
 
 
 def newer_sqlite() -> str:

@@ -155,6 +155,36 @@ def test_packages_are_those_of_pyproject():
     assert [check.name for check in checks if check.status != OK] == []
 
 
+def test_frameworks_are_here():
+    assert doctor.need("web") is None
+    assert doctor.check_frameworks().status == OK
+
+
+def test_a_missing_framework_is_named_with_the_command_that_adds_it(without):
+    without("flask", "waitress", "pip")
+    with pytest.raises(ModuleNotFoundError, match=r"flask .not installed.*waitress") as missing:
+        doctor.need("web")
+    assert 'uv pip install -e ".[web]"' in str(missing.value)
+    check = doctor.check_frameworks()
+    assert (check.status, "notebooks 11 to 14" in check.found) == (WARNING, True)
+    assert check.mend == 'uv pip install -e ".[web]"'
+
+
+def test_frameworks_in_conda(in_conda, without):
+    without("flask")
+    assert doctor.check_frameworks().mend == "conda env update -f environment.yml"
+
+
+def test_frameworks_without_the_course_folder(tmp_path):
+    check = doctor.check_frameworks(tmp_path)
+    assert (check.status, "no pyproject.toml" in check.found) == (WARNING, True)
+
+
+def test_a_group_that_does_not_exist():
+    with pytest.raises(KeyError, match="no-such-group"):
+        doctor.need("no-such-group")
+
+
 def test_missing_package(without):
     without("pandas")
     check = doctor.check_package("pandas", ">=2.2,<4")

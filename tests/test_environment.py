@@ -25,10 +25,17 @@ def pip_part() -> list[str]:
     return part
 
 
-def ranges_in_pyproject() -> dict[str, SpecifierSet]:
+def lines_in_pyproject() -> list[str]:
+    """What the course, notebooks 11 to 14 and the tests need; `test` includes `web` by name."""
     project = pyproject()
-    wanted = [Requirement(line) for line in project["dependencies"]]
-    wanted += [Requirement(line) for line in project["optional-dependencies"]["test"]]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["web"], *extras["test"]]
+    lines.remove(f"{project['name']}[web]")
+    return lines
+
+
+def ranges_in_pyproject() -> dict[str, SpecifierSet]:
+    wanted = [Requirement(line) for line in lines_in_pyproject()]
     return {requirement.name: requirement.specifier for requirement in wanted}
 
 
@@ -47,9 +54,15 @@ def test_environment_equals_pyproject_range_for_range():
 
 
 def test_no_package_is_named_twice():
-    project = pyproject()
-    lines = project["dependencies"] + project["optional-dependencies"]["test"]
-    assert len(lines) == len(ranges_in_pyproject())
+    assert len(lines_in_pyproject()) == len(ranges_in_pyproject())
+
+
+def test_uv_run_installs_the_frameworks_by_default():
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    groups = whole["tool"]["uv"]["default-groups"]
+    assert [whole["dependency-groups"][group] for group in groups] == [
+        [f"{pyproject()['name']}[web]"]
+    ]
 
 
 def test_environment_installs_the_course_editable_from_conda_forge():

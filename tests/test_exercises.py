@@ -1,9 +1,11 @@
 """Exercises and predictions: right answers pass, each plausible wrong one hears why not."""
 
+import contextlib
 import sqlite3
 import threading
 from contextlib import closing
 
+import flask
 import pytest
 
 from helpers import exercises, workloads
@@ -252,3 +254,56 @@ def test_two_locks_in_opposite_orders_are_a_deadlock():
 def test_the_number_of_functions_is_checked():
     with pytest.raises(ValueError, match="one function, or one for each of two threads, not 3"):
         exercises.check(naive, naive, naive)
+
+
+def flask_shop(job):
+    """An application whose `POST /increment` runs `job` on a connection of its own."""
+
+    @contextlib.contextmanager
+    def application(path):
+        app = flask.Flask("shop")
+
+        @app.post("/increment")
+        def increment():
+            with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as connection:
+                job(connection)
+            return "done"
+
+        yield app
+
+    return application
+
+
+def in_transaction(begin):
+    def job(connection):
+        connection.execute(begin)
+        add_one(connection)
+        connection.execute("COMMIT")
+
+    return flask_shop(job)
+
+
+def test_requests_that_lose_an_increment():
+    verdict = exercises.check_requests(flask_shop(add_one))
+    assert not verdict.solved
+    assert "4 of 6 orders lose an increment, for example A B A B" in verdict.reason
+    assert verdict.stage().outcome.kind == "wrong"
+
+
+def test_requests_that_are_refused():
+    verdict = exercises.check_requests(in_transaction("BEGIN"))
+    assert not verdict.solved
+    assert "Which BEGIN takes the write lock" in verdict.reason
+
+
+def test_requests_that_are_right():
+    verdict = exercises.check_requests(in_transaction("BEGIN IMMEDIATE"))
+    assert str(verdict) == "Solved: 8 orders, and no increment is lost in any"
+
+
+def test_a_request_that_fails_alone():
+    def job(connection):
+        connection.execute("UPDATE counters SET value = 1")
+
+    verdict = exercises.check_requests(flask_shop(job))
+    assert verdict.reason.startswith("already one request alone goes wrong: 0; A ")

@@ -50,7 +50,7 @@ def nothing_is_left_behind(monkeypatch):
         assert os.listdir(folder) == []
     assert patched_names() == REAL
     assert set(threading.enumerate()) <= threads
-    assert scheduler.Scheduler.active is None
+    assert scheduler.set_active(None) is None
 
 
 def program(*threads, **options):

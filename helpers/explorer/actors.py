@@ -26,9 +26,16 @@ class Cancelled(BaseException):
 class Actor:
     """One thread of the program in one run."""
 
+    __slots__ = (
+        "asked", "attempted", "cancelled", "connection", "connections", "done", "end",
+        "holders", "ident", "job", "label", "name", "parameters", "phase", "ready",
+        "retrying", "since", "sleeping", "slept", "sql", "step", "timed_out", "timeout",
+        "waiting", "wants", "worker",
+    )  # fmt: skip
+
     def __init__(self, name: str, job: Callable[[], Any]) -> None:
         self.name = name
-        self.job = job
+        self.job: Callable[[], Any] | None = job
         self.worker: Worker | None = None
         self.ident = 0
         self.step = Step(name, "start")  # the step being taken
@@ -48,18 +55,22 @@ class Actor:
         self.slept = -1
         self.connections: list[Any] = []
         self.end: Any = None
-        self.note = ""
 
     def play(self) -> None:
         """Run the job to its end; errors are kept as texts, for a traceback keeps locks."""
         self.ident = get_ident()
         try:
-            if not self.cancelled:
+            if not self.cancelled and self.job is not None:
                 self.end = self.job()
         except BaseException as error:
             cut = isinstance(error, Cancelled)
             self.end = Text("cut short") if cut else CallError.of(error)
             _forget(error)
+
+    def let_go(self) -> None:
+        """After the run: drop what refers back to it."""
+        self.job = self.ready = self.holders = self.waiting = None
+        self.connections.clear()
 
 
 def _forget(error: BaseException) -> None:
@@ -114,6 +125,10 @@ class Crew:
         worker = Worker(self)
         self.all.append(worker)
         return worker
+
+    def native_ids(self) -> list[int]:
+        """The ids by which the operating system knows the workers."""
+        return [worker.native_id for worker in self.all if worker.native_id is not None]
 
     def close(self) -> None:
         """End every worker and wait until it has ended."""

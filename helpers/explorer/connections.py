@@ -16,30 +16,31 @@ Python, over a connection that leaves it alone, so that its steps can be told ap
 
 from __future__ import annotations
 
-import functools
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Literal
 
-from helpers.explorer.actors import Actor
-from helpers.explorer.scheduler import Scheduler
-from helpers.explorer.statements import (
-    BUSY_TIMEOUT,
-    begins_implicitly,
-    kind_of,
-    one_line,
-    statements,
-)
+from helpers.explorer.actors import Actor, Cancelled
+from helpers.explorer.scheduler import LentToAnother, Scheduler
+from helpers.explorer.statements import Statement, classify, statements
 from helpers.explorer.waiting import LOCKS, TRANSACTION, Waiting
 from helpers.history import CallError, Text
 
 _LEGACY = -1  # sqlite3.LEGACY_TRANSACTION_CONTROL, which Python 3.11 does not have
 
+_in_transaction = sqlite3.Connection.in_transaction.__get__
+
 
 class SteppingConnection(sqlite3.Connection):
     """A connection of a program that is being explored; takes what `sqlite3.connect` takes."""
+
+    __slots__ = (
+        "__weakref__", "_level", "_regime", "_scheduler", "_waiting", "closed",
+        "decides_by_rule", "failure", "handle", "is_wal", "lent", "number", "occupant",
+        "owner", "patience", "phase", "pooled", "rule_lock", "rule_state", "shared", "snapshot",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -74,9 +75,10 @@ class SteppingConnection(sqlite3.Connection):
         self._level = isolation_level
         self._regime = autocommit
         self.shared = not check_same_thread
+        self.pooled = self.lent = False
         self.patience = timeout
         self.owner = scheduler.me()
-        self.occupant: Actor | None = None
+        self.occupant: Actor | None = None  # the thread that is inside SQLite
         self.phase = (0, 0)
         self.handle = 0
         self.rule_state = self.rule_lock = 0
@@ -101,7 +103,7 @@ class SteppingConnection(sqlite3.Connection):
     @property
     def open_transaction(self) -> bool:
         """`in_transaction` without a look at who may ask."""
-        return bool(sqlite3.Connection.in_transaction.__get__(self))
+        return bool(_in_transaction(self))
 
     def state(self) -> tuple[int, int]:
         """Transaction state and lock level; as noted last while a thread waits inside."""
@@ -143,6 +145,13 @@ class SteppingConnection(sqlite3.Connection):
         self._close()
         return pending
 
+    def lend(self, borrower: Actor | None) -> None:
+        """A pool lends it to one thread, or (None) has taken it back: nobody else uses it."""
+        if self._scheduler.lends:
+            self.shared, self.pooled = False, True
+            self.owner = borrower
+            self.lent = borrower is not None
+
     # -- one step ----------------------------------------------------------------------
 
     def _enter(self, label: str, sql: str = "", parameters: object = None) -> Actor | None:
@@ -176,21 +185,26 @@ class SteppingConnection(sqlite3.Connection):
         return [(self.occupant, f"connection {self.number}")]
 
     def _wrong_thread(self, actor: Actor) -> None:
+        if self.lent and self.owner is not None:
+            found = LentToAnother(self.number, self.owner.name, actor.name)
+            raise self._scheduler.give_up(found)
         if self.owner is not None:
             raise sqlite3.ProgrammingError(
                 "SQLite objects created in a thread can only be used in that same thread. The "
                 f"object was created in thread {self.owner.name} and this is thread {actor.name}."
             )
 
-    def _call(self, actor: Actor | None, call: Callable[[], Any], kind: str) -> Any:
+    def _call(
+        self, actor: Actor | None, kind: str, call: Callable[..., Any], *arguments: Any
+    ) -> Any:
         """Make one call of SQLite inside the step that was just entered."""
         if actor is None:
-            return call()
+            return call(*arguments)
         scheduler = self._scheduler
         before = self.state()[0] if scheduler.track else 0
         self.occupant = actor
         try:
-            return self._waiting.perform(self, call, kind)
+            return self._waiting.perform(self, kind, call, *arguments)
         except sqlite3.Error as error:
             if not actor.cancelled:
                 actor.step.error = CallError.of(error)
@@ -244,33 +258,34 @@ class SteppingConnection(sqlite3.Connection):
         parts: Iterable[Any] = (),
     ) -> Any:
         """One statement of a cursor: its steps, its implicit BEGIN, its calls."""
-        actor = self._enter(one_line(sql), sql, parameters)
-        kind = kind_of(sql)
-        legacy = self._level is not None and self._regime == _LEGACY
-        if legacy and begins_implicitly(sql) and not self.open_transaction:
-            actor = self._begin(actor, one_line(sql), sql, parameters)
-        found = BUSY_TIMEOUT.search(sql) if kind == "other" else None
-        if found:
-            self.patience = int(found.group(1)) / 1000
-        for part in parts or [parameters]:
-            self._call(actor, functools.partial(call, cursor, sql, part), kind)
-        if found:  # the PRAGMA has replaced the handler
+        what = classify(sql)
+        actor = self._enter(what.label, sql, parameters)
+        legacy = what.implicit and self._level is not None and self._regime == _LEGACY
+        if legacy and not self.open_transaction:
+            actor = self._begin(actor, what, sql, parameters)
+        if what.busy_timeout is not None:
+            self.patience = what.busy_timeout
+        for part in parts or (parameters,):
+            self._call(actor, what.kind, call, cursor, sql, part)
+        if what.busy_timeout is not None:  # the PRAGMA has replaced the handler
             self._waiting.adopt(self)
         return actor
 
-    def _begin(self, actor: Actor | None, label: str, sql: str, parameters: Any) -> Actor | None:
+    def _begin(
+        self, actor: Actor | None, what: Statement, sql: str, parameters: Any
+    ) -> Actor | None:
         """The BEGIN that `sqlite3` sends before a change."""
         begin = f"BEGIN {self._level}".strip()
         if actor is None or not self.shared:
             if actor is not None:
                 actor.step.before = begin
-            self._call(actor, lambda: self.raw(begin), kind_of(begin))
+            self._call(actor, classify(begin).kind, self.raw, begin)
             return actor
-        actor.step.label = f"is a transaction open? no ({label})"
+        actor.step.label = f"is a transaction open? no ({what.label})"
         actor.step.sql = ""
         actor = self._enter(f"{begin} (implicit)", begin)
-        self._call(actor, lambda: self.raw(begin), kind_of(begin))
-        return self._enter(label, sql, parameters)
+        self._call(actor, classify(begin).kind, self.raw, begin)
+        return self._enter(what.label, sql, parameters)
 
     def _end(self, operation: str, call: Callable[[], Any]) -> None:
         """COMMIT or ROLLBACK through a method of the connection."""
@@ -282,7 +297,7 @@ class SteppingConnection(sqlite3.Connection):
                 actor.step.sql = ""
                 actor.step.result = Text("no transaction is open: nothing to do")
             return
-        self._call(actor, call, "commit" if operation == "COMMIT" else "end")
+        self._call(actor, classify(operation).kind, call)
         if self._regime == 0:
             self.raw("BEGIN")
 
@@ -302,7 +317,7 @@ class SteppingConnection(sqlite3.Connection):
 
     @isolation_level.setter
     def isolation_level(self, level: Any) -> None:
-        if level is None:
+        if level is None and self.has_begun:
             self.commit()
         self._level = level
 
@@ -320,7 +335,7 @@ class SteppingConnection(sqlite3.Connection):
 
     def execute(self, sql: str, parameters: Any = (), /) -> Any:
         """As `sqlite3.Connection.execute`."""
-        return self.cursor().execute(sql, parameters)
+        return super().cursor(SteppingCursor).execute(sql, parameters)
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> Any:
         """As `sqlite3.Connection.executemany`."""
@@ -335,8 +350,18 @@ class SteppingConnection(sqlite3.Connection):
         self._end("COMMIT", lambda: sqlite3.Connection.commit(self))
 
     def rollback(self) -> None:
-        """As `sqlite3.Connection.rollback`."""
-        self._end("ROLLBACK", lambda: sqlite3.Connection.rollback(self))
+        """As `sqlite3.Connection.rollback`; done at once when the run is over.
+
+        A library that cleans up with it would report a rollback that raises.
+        """
+        try:
+            self._end("ROLLBACK", lambda: sqlite3.Connection.rollback(self))
+        except Cancelled:
+            self._roll_back_at_the_end()
+
+    def _roll_back_at_the_end(self) -> None:
+        if not self.closed:
+            sqlite3.Connection.rollback(self)
 
     def close(self) -> None:
         """As `sqlite3.Connection.close`: what is not committed is rolled back."""
@@ -375,8 +400,13 @@ class SteppingConnection(sqlite3.Connection):
 class SteppingCursor(sqlite3.Cursor):
     """A cursor whose calls are steps."""
 
+    __slots__ = ("_step",)
+
     connection: SteppingConnection
-    _step: object = None
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self._step: object = None  # the step that executed it, until the first fetch
 
     def execute(self, sql: str, parameters: Any = (), /) -> SteppingCursor:
         """As `sqlite3.Cursor.execute`."""
@@ -399,8 +429,9 @@ class SteppingCursor(sqlite3.Cursor):
             self.connection.commit()
         connection = self.connection
         for statement in statements(sql_script):
-            actor = connection._enter(one_line(statement), statement)
-            connection._call(actor, functools.partial(self._run, statement), kind_of(statement))
+            what = classify(statement)
+            actor = connection._enter(what.label, statement)
+            connection._call(actor, what.kind, self._run, statement)
         return self
 
     def _run(self, statement: str) -> None:
@@ -408,37 +439,35 @@ class SteppingCursor(sqlite3.Cursor):
         sqlite3.Cursor.execute(self, statement)
         sqlite3.Cursor.fetchall(self)
 
-    def _fetch(self, operation: str, fetch: Callable[[], Any]) -> Any:
+    def _fetch(self, operation: str, fetch: Callable[..., Any], *arguments: Any) -> Any:
         """The first fetch belongs to the step of its SELECT; a later one is a step."""
         connection = self.connection
         actor = connection._scheduler.me()
         if actor is None:
-            return fetch()
+            return fetch(self, *arguments)
         if self._step is not actor.step:
             connection._enter(operation)
         self._step = None
-        result = fetch()
-        actor.step.result = result
+        result = actor.step.result = fetch(self, *arguments)
         return result
 
     def fetchone(self) -> Any:
         """As `sqlite3.Cursor.fetchone`."""
-        return self._fetch("fetchone", super().fetchone)
+        return self._fetch("fetchone", sqlite3.Cursor.fetchone)
 
     def fetchmany(self, size: int | None = None) -> list[Any]:
         """As `sqlite3.Cursor.fetchmany`."""
         count = self.arraysize if size is None else size
-        fetch = super().fetchmany
-        rows: list[Any] = self._fetch("fetchmany", lambda: fetch(count))
+        rows: list[Any] = self._fetch("fetchmany", sqlite3.Cursor.fetchmany, count)
         return rows
 
     def fetchall(self) -> list[Any]:
         """As `sqlite3.Cursor.fetchall`."""
-        rows: list[Any] = self._fetch("fetchall", super().fetchall)
+        rows: list[Any] = self._fetch("fetchall", sqlite3.Cursor.fetchall)
         return rows
 
     def __next__(self) -> Any:
-        return self._fetch("next row", super().__next__)
+        return self._fetch("next row", sqlite3.Cursor.__next__)
 
 
 def lock_text(connection: SteppingConnection) -> tuple[str, str]:

@@ -17,10 +17,18 @@ from _thread import allocate_lock
 from types import TracebackType
 from typing import Any
 
-from helpers.explorer import primitives, waiting
+from helpers.explorer import pools, primitives, waiting
 from helpers.explorer.actors import Actor, Crew
+from helpers.explorer.processor import Together
 from helpers.explorer.program import Outcome, Program, Run
-from helpers.explorer.scheduler import TIMEOUT, Chooser, ScheduleError, Scheduler
+from helpers.explorer.scheduler import (
+    TIMEOUT,
+    Chooser,
+    LentToAnother,
+    ScheduleError,
+    Scheduler,
+    set_active,
+)
 from helpers.history import CallError
 
 #: Steps after which a schedule is cut: no program of this course needs half as many.
@@ -58,6 +66,7 @@ class Runner:
         self.track = track
         self.template = program.template()
         self.crew = Crew()
+        self.shared: Any = None
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Runner:
@@ -69,10 +78,13 @@ class Runner:
             stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self.path = os.path.join(self.folder, "database.db")
             stack.callback(self.crew.close)
+            self.together = stack.enter_context(Together(self.crew.native_ids))
             functions = [*self.program.threads.values()]
             if self.program.share is not None:
                 functions.append(self.program.share)
             self.refresh = stack.enter_context(primitives.stepping(self.waiting, functions))
+            if stack.enter_context(pools.pooling()) and self.program.lends is None:
+                self._try_lending()
             self._exit = stack.pop_all()
         return self
 
@@ -93,21 +105,26 @@ class Runner:
             Diverged, ScheduleError: from the chooser.
             RuntimeError: if a thread can be neither stepped nor stopped.
         """
+        self.together.keep()
         self._fresh_file()
         scheduler = Scheduler(
             self.crew, chooser, self.step_limit, self.track, self.program.journal_mode == "wal"
         )
+        scheduler.lends = self.program.lends is not False
         if observe is not None:
             scheduler.observer = lambda _: observe(scheduler)
-        Scheduler.active = scheduler
+        set_active(scheduler)
         try:
             self.refresh()
             actors = self._prepare(scheduler)
             scheduler.run(lambda: _stand(scheduler, self.program))
+        except LentToAnother:
+            self.program.lends = False
+            raise
         finally:
-            Scheduler.active = None
-            for connection in scheduler.connections:
-                sqlite3.Connection.close(connection)
+            set_active(None)
+            self._dispose()
+            scheduler.close()
         if not scheduler.ended:
             return scheduler, None
         ends = {name: actor.end for name, actor in actors.items()}
@@ -115,6 +132,19 @@ class Runner:
         ends.update(others)
         cycle = scheduler.cycles[0] if scheduler.cycles else ""
         return scheduler, self.program.judge(self.path, scheduler.ended, ends, cycle)
+
+    def _try_lending(self) -> None:
+        """Let the threads take turns, and see whether one uses what was lent to another."""
+        self.program.lends = True
+        with contextlib.suppress(LentToAnother):
+            self.run(TakeTurns())
+
+    def _dispose(self) -> None:
+        """Give up a shared engine of SQLAlchemy: its idle connections are closed."""
+        dispose = getattr(self.shared, "dispose", None)
+        self.shared = None
+        if dispose is not None:
+            dispose()
 
     def trace(self, chooser: Chooser, observe: Any = None) -> Run:
         """Run one schedule and keep all that it did; raises what `run` raises."""
@@ -139,17 +169,18 @@ class Runner:
         }
         if program.share is not None:
             shared: Any = program.share(self.path)
+            self.shared = shared
             given[0] = shared
-            if hasattr(shared, "close") and not isinstance(shared, sqlite3.Connection):
-                scheduler.add_after(actors.values(), CLOSER, shared.close)
+            close = getattr(shared, "close", None)
+            if callable(close) and not isinstance(shared, sqlite3.Connection):
+                scheduler.add_after(actors.values(), CLOSER, close)
         return actors
 
     def _fresh_file(self) -> None:
         """A new file, never the old one again: a lock that outlived its run stays with that one."""
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            if os.path.exists(self.path + suffix):
-                _remove(self.path + suffix)
-        with open(self.path, "wb", buffering=0) as file:
+        for name in os.listdir(self.folder):
+            _remove(os.path.join(self.folder, name))
+        with open(self.path, "xb", buffering=0) as file:
             file.write(self.template)
 
 
@@ -183,6 +214,17 @@ class Follow:
 
     def erased(self, name: str) -> None:
         """The chosen thread still waits; `pick` is asked again and says so."""
+
+
+class TakeTurns:
+    """A chooser that lets the threads take turns."""
+
+    def pick(self, scheduler: Scheduler, offers: list[str]) -> str:
+        """The offer that was chosen least often so far."""
+        return min(offers, key=scheduler.schedule.count)
+
+    def erased(self, name: str) -> None:
+        """The chosen thread still waits; it is not offered again before somebody has moved."""
 
 
 def _why_not(scheduler: Scheduler, name: str, offers: list[str]) -> str:

@@ -12,10 +12,11 @@ threads take turns, switch only at synchronisation, replay from the start.
 from __future__ import annotations
 
 import ctypes
+import sqlite3
 import sys
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from helpers.explorer.actors import Actor, Cancelled, Crew
 from helpers.explorer.program import Step
@@ -35,6 +36,16 @@ class Diverged(RuntimeError):
     """The same schedule led to another step: the program depends on something else too."""
 
 
+class LentToAnother(RuntimeError):
+    """A thread used a connection that another thread has checked out of a pool."""
+
+    def __init__(self, connection: int, borrower: str, user: str) -> None:
+        super().__init__(
+            f"{user} used connection {connection}, which {borrower} had checked out of the pool: "
+            "the threads share it. Explore the program again: its connections now count as shared"
+        )
+
+
 class Chooser(Protocol):
     """Decides which thread takes the next step."""
 
@@ -45,14 +56,23 @@ class Chooser(Protocol):
         """The last pick was a retry that failed and changed nothing: it never happened."""
 
 
+#: The run in progress; there is at most one in a process. A variable of the module: an attribute
+#: of the class could not change without undoing Python's caches of the class's methods.
+_active: Scheduler | None = None
+
+
+def set_active(run: Scheduler | None) -> Scheduler | None:
+    """Say which run is in progress; returns what was said before."""
+    global _active
+    before, _active = _active, run
+    return before
+
+
 class Scheduler:
     """One run of a program: who is where, who may go on, what has happened so far.
 
     With `track`, each step notes the shared resources that it touched.
     """
-
-    #: The run in progress; there is at most one in a process.
-    active: ClassVar[Scheduler | None] = None
 
     def __init__(
         self, crew: Crew, chooser: Chooser, step_limit: int, track: bool, is_wal: bool
@@ -62,6 +82,7 @@ class Scheduler:
         self.step_limit = step_limit
         self.track = track
         self.is_wal = is_wal
+        self.lends = True  # what a pool lends to a thread is that thread's own
         self.commits = 0  # versions of the database so far, for naming snapshots
         self.actors: dict[str, Actor] = {}
         self.unstarted: list[Actor] = []
@@ -95,11 +116,11 @@ class Scheduler:
             number += 1
             unique = f"{name} {number}"
         actor = self.actors[unique] = Actor(unique, job)
-        active, Scheduler.active = Scheduler.active, None  # a worker's own locks are real ones
+        active = set_active(None)  # a worker's own locks are real ones
         try:
             self.crew.give(actor, self)
         finally:
-            Scheduler.active = active
+            set_active(active)
         self.unstarted.append(actor)
         return actor
 
@@ -187,6 +208,15 @@ class Scheduler:
                 self._lend_baton(actor)
         self.running = None
 
+    def close(self) -> None:
+        """Close what is open and let go of it, or it would wait for the garbage collector."""
+        for connection in self.connections:
+            sqlite3.Connection.close(connection)
+        self.connections.clear()
+        for actor in self.actors.values():
+            actor.let_go()
+        self.last = self.observer = None
+
     # -- called by the program's threads -----------------------------------------------
 
     def me(self) -> Actor | None:
@@ -197,7 +227,7 @@ class Scheduler:
     @staticmethod
     def here() -> Scheduler | None:
         """The run to which the calling thread belongs: as an actor, or while it prepares it."""
-        run = Scheduler.active
+        run = _active
         if run is None or (run.me() is None and run.setting_up != get_ident()):
             return None
         return run
@@ -264,7 +294,7 @@ class Scheduler:
             actor.attempted = len(self.steps)
             self.tried.add(actor.name)
             self.chooser.erased(actor.name)
-            chosen = self._guarded_decide()
+            chosen = self._decide()
         else:
             actor.step.outcome = "waits"
             if not actor.retrying:
@@ -318,6 +348,13 @@ class Scheduler:
             if connection.leave():
                 self.notes.append(f"{actor.name} ended with an open transaction: rolled back")
 
+    def give_up(self, failure: Exception) -> Cancelled:
+        """End the run with `failure`; the thread that found it raises what is returned."""
+        self.failure = failure
+        if self.running is not None:
+            self.running.cancelled = True
+        return Cancelled()
+
     def number(self, kind: str) -> int:
         """The next number of its kind in this run, from 1: stable names for resources."""
         self.names[kind] = self.names.get(kind, 0) + 1
@@ -339,38 +376,45 @@ class Scheduler:
 
     def _next(self) -> Actor | None:
         """The actor to run now: one that has not started, else the chooser's; None to stop."""
+        if self.failure is not None:
+            return None
         if self.unstarted:
             return self.unstarted.pop(0)
         if self.tried:
             self.tried.clear()
-        return self._guarded_decide()
+        return self._decide()
 
-    def _guarded_decide(self) -> Actor | None:
+    def _decide(self) -> Actor | None:
         try:
-            return self._decide()
+            if self.observer is not None:
+                self.observer(len(self.steps))
+            offers = self.offers()
+            if self._is_over(offers):
+                return None
+            decision = self.chooser.pick(self, offers)
+            return None if decision is None else self._begin_step(decision)
         except Exception as error:
             self.failure = error
             return None
 
-    def _decide(self) -> Actor | None:
-        if self.observer is not None:
-            self.observer(len(self.steps))
-        offers = self.offers()
+    def _is_over(self, offers: list[str]) -> bool:
         if not offers:
             self.ended = self.ended or self._why_over()
-            return None
-        if len(self.steps) >= self.step_limit:
+        elif len(self.steps) >= self.step_limit:
             last = self.steps[-1].thread
             self.ended = f"endless: cut after {self.step_limit} steps, {last} was last"
-            return None
-        decision = self.chooser.pick(self, offers)
-        if decision is None:
-            return None
-        name = decision.removesuffix(TIMEOUT)
-        actor = self.actors[name]
-        actor.timed_out = decision != name
-        began = actor.since - 1 if actor.waiting else len(self.steps)
-        actor.step = Step(name, actor.label, actor.sql, actor.connection, actor.parameters, began)
+        else:
+            return False
+        return True
+
+    def _begin_step(self, decision: str) -> Actor:
+        actor = self.actors.get(decision) or self.actors[decision.removesuffix(TIMEOUT)]
+        number = len(self.steps)
+        began = number if actor.waiting is None else actor.since - 1
+        actor.step = Step(
+            actor.name, actor.label, actor.sql, actor.connection, actor.parameters, began
+        )
+        actor.timed_out = decision != actor.name
         if actor.timed_out:
             self._note_timeout(actor)
         self.steps.append(actor.step)

@@ -6,13 +6,36 @@ import functools
 import re
 import sqlite3
 from collections.abc import Iterator
+from typing import NamedTuple
 
 _COMMENTS = re.compile(r"(\s+|--[^\n]*(\n|$)|/\*.*?\*/|;)*", re.DOTALL)
-BUSY_TIMEOUT = re.compile(r"pragma\s+busy_timeout\s*[=(]\s*(\d+)", re.IGNORECASE)
+_BUSY_TIMEOUT = re.compile(r"pragma\s+busy_timeout\s*[=(]\s*(\d+)", re.IGNORECASE)
 _CHANGES = {"insert", "update", "delete", "replace"}
 
 
+class Statement(NamedTuple):
+    """What the explorer must know of a statement: see `classify`.
+
+    `label` is its text on one line, `kind` as `kind_of` says, `implicit` whether `sqlite3`
+    begins a transaction before it in its default regime; `busy_timeout` in seconds if it is
+    the PRAGMA that sets it, else None.
+    """
+
+    label: str
+    kind: str
+    implicit: bool
+    busy_timeout: float | None
+
+
 @functools.lru_cache(maxsize=1024)
+def classify(sql: str) -> Statement:
+    """Classify one statement; kept, for each schedule runs the same ones again."""
+    kind = kind_of(sql)
+    found = _BUSY_TIMEOUT.search(sql) if kind == "other" else None
+    seconds = int(found.group(1)) / 1000 if found else None
+    return Statement(one_line(sql), kind, begins_implicitly(sql), seconds)
+
+
 def kind_of(sql: str) -> str:
     """The kind of a statement, as far as transactions are concerned.
 
