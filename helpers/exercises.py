@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -182,7 +182,11 @@ def _alone(program: Program) -> str:
 
 
 def check_strategy(
-    strategy: StrategyClass, *, journal_mode: str = "delete", nested: bool = False
+    strategy: StrategyClass,
+    *,
+    journal_mode: str = "delete",
+    nested: bool = False,
+    promises: Sequence[Promise] = (),
 ) -> Verdict:
     """Try a learner's strategy in every order of two threads that share it.
 
@@ -191,6 +195,7 @@ def check_strategy(
             database, or a `functools.partial` of one. A method ``read`` is tried as well.
         journal_mode: ``"delete"`` or ``"wal"``.
         nested: whether to try a unit of work that calls ``write`` again.
+        promises: other promises than those of `helpers.promises`.
 
     It is solved when each promise of `helpers.promises` is kept in every schedule and no
     thread sees an error; a unit inside a unit may be refused with one.
@@ -199,7 +204,7 @@ def check_strategy(
         TypeError: if it is a class without ``write``.
         ValueError: if its SQL calls cannot be stepped.
     """
-    promises = of(strategy, nested)
+    promises = promises or of(strategy, nested)
     alone = _alone(INCREMENTS.alone(strategy, journal_mode))
     if alone:
         return Verdict(False, alone)
