@@ -132,7 +132,11 @@ class Report:
 
 
 def run(
-    url: str, requests: Sequence[Request], *, clients: int = 16, timeout: float = TIMEOUT
+    url: str | Sequence[str],
+    requests: Sequence[Request],
+    *,
+    clients: int = 16,
+    timeout: float = TIMEOUT,
 ) -> Report:
     """Let `clients` threads send `requests`, each of them all, in order, at full speed.
 
@@ -140,7 +144,7 @@ def run(
     between requests, as browsers do. None gives up after an error.
 
     Args:
-        url: of the server, without a path.
+        url: of the server, without a path; of several servers, the clients take turns.
         requests: what each client sends.
         clients: how many.
         timeout: how long a client waits for one answer, in seconds.
@@ -149,11 +153,14 @@ def run(
         ValueError, TypeError: for a bad argument, naming it.
     """
     check_positive("clients", clients)
+    urls = [url] if isinstance(url, str) else list(url)
+    if not urls:
+        raise ValueError("url must be one URL, or a list of one or more")
     if not requests:
         raise ValueError("requests must hold at least one request, as in [('GET', '/')]")
     if not timeout > 0:
         raise ValueError(f"timeout must be more than 0, not {timeout!r}")
-    crew = _Crew(url, list(requests), clients, timeout)
+    crew = _Crew(urls, list(requests), clients, timeout)
     seconds = crew.run()
     return Report(tuple(crew.answers), clients, seconds)
 
@@ -161,8 +168,10 @@ def run(
 class _Crew:
     """The client threads. The list of answers is only appended to: it needs no lock."""
 
-    def __init__(self, url: str, requests: list[Request], clients: int, timeout: float) -> None:
-        self.url, self.requests, self.timeout = url, requests, timeout
+    def __init__(
+        self, urls: list[str], requests: list[Request], clients: int, timeout: float
+    ) -> None:
+        self.urls, self.requests, self.timeout = urls, requests, timeout
         self.answers: list[Answer] = []
         self.barrier = threading.Barrier(clients + 1)
         self.began = 0.0
@@ -186,8 +195,9 @@ class _Crew:
 
     def _work(self, client: int) -> None:
         # No proxy between two ends of one machine, and nothing to be encrypted.
+        url = self.urls[client % len(self.urls)]
         with httpx.Client(
-            base_url=self.url, timeout=self.timeout, trust_env=False, verify=False
+            base_url=url, timeout=self.timeout, trust_env=False, verify=False
         ) as browser:
             self.barrier.wait()
             try:

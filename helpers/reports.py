@@ -115,9 +115,9 @@ def _two_states(run: Run) -> str:
     if not before or not after:
         return "What was stored is not what total() returned."
     return (
-        f"The report reads in step {before[-1]}, the clerk commits in step {commit}, and the "
-        f"report reads on in step {after[0]}: two states. In WAL, too, every SELECT has a snapshot "
-        "of its own, unless something holds several together."
+        f"The report reads in step {before[-1]}, the clerk commits in step {commit}, and it "
+        f"reads on in step {after[0]}: two states. In WAL, too, every SELECT has a snapshot of its "
+        "own, unless something holds several together."
     )
 
 

@@ -418,7 +418,12 @@ class _CherryPy(Server):
         _join(self._named("HTTPServer exit"), deadline)
 
     def _exit(self) -> None:
-        self._engine.exit()
+        # What engine.exit() does; but that ends the whole process if a listener raises.
+        try:
+            self._engine.stop()
+        except Exception as error:
+            self.errors.append(_described(error))
+        self._engine.state = self._engine.states.EXITING
         self._tree.apps.clear()
         # The next server is made anew, with the settings of its time.
         self._http.httpserver = None

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers import clients as http
 from helpers import databases, sandbox, servers
+from helpers import processes as several
 from helpers.history import CallError
 from helpers.workloads import Audit, Increment
 
@@ -105,6 +106,29 @@ def run(
         server, report, stopping = served
         audit = Increment().audit(database, report.acknowledged())
     return WebResult(report, audit, (*server.errors, *closing), stopping)
+
+
+def run_processes(
+    application: Application,
+    *,
+    processes: int = 2,
+    requests: Sequence[http.Request] = tuple(ROUND * 5),
+    clients: int = 16,
+    threads: int = 4,
+    journal_mode: str = "wal",
+) -> WebResult:
+    """`run` with several server processes on one database, each with an application of its own.
+
+    For WSGI applications. What they let through is counted by the clients' answers alone.
+    """
+    with databases.fresh("counter", journal_mode) as database:
+        path = os.fspath(database)
+        with several.serve(application, path, count=processes, threads=threads) as urls:
+            report = http.run(urls, requests, clients=clients)
+            began = perf_counter()
+        stopping = perf_counter() - began
+        audit = Increment().audit(database, report.acknowledged())
+    return WebResult(report, audit, (), stopping)
 
 
 def run_sandboxed(

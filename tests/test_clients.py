@@ -132,10 +132,11 @@ def test_an_unexpected_failure_of_a_client_is_raised(server, monkeypatch):
     [
         ({"clients": 0}, ValueError, "clients must be at least 1, not 0"),
         ({"clients": 1.5}, TypeError, "clients must be a whole number"),
+        ({"url": []}, ValueError, "url must be one URL, or a list"),
         ({"requests": []}, ValueError, "requests must hold at least one request"),
         ({"timeout": 0}, ValueError, "timeout must be more than 0, not 0"),
     ],
 )
 def test_bad_arguments(change, error, message):
     with pytest.raises(error, match=message):
-        clients.run("http://127.0.0.1:9", **{"requests": [("GET", "/")], **change})
+        clients.run(**{"url": "http://127.0.0.1:9", "requests": [("GET", "/")], **change})

@@ -291,3 +291,20 @@ def test_messages_are_the_same_in_every_run():
         "created in thread id 140659514685120 (Background on this error at: https://x/e/21/abcd)\n[SQL]"
     )
     assert servers._described(error)[:2] == ("RuntimeError", "created in thread id ...")
+
+
+def test_a_listener_of_cherrypy_that_fails_at_the_end_is_noted():
+    import cherrypy
+
+    def fail():
+        raise RuntimeError("another thread's connection")
+
+    cherrypy.engine.subscribe("stop", fail)
+    try:
+        with servers.cherrypy(cherrypy_root(Gate())) as server:
+            get(server)
+    finally:
+        cherrypy.engine.unsubscribe("stop", fail)
+    (error,) = server.errors
+    assert error.kind == "ChannelFailures"
+    assert "another thread's connection" in error.message

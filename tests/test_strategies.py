@@ -19,7 +19,6 @@ from units import (
     increment,
     look,
     stored,
-    until,
 )
 
 from helpers import databases
@@ -36,7 +35,11 @@ from helpers.strategies.guarded import Guarded
 from helpers.strategies.settings import AS_IT_IS, Settings
 
 #: No test waits for longer than this for a lock that never comes free.
-QUICK = Settings(busy_timeout=0.2)
+QUICK = Settings(busy_timeout=0.2, synchronous="OFF")
+
+
+#: For rules that have nothing to do with the journal.
+one_mode = pytest.mark.parametrize("database", ["delete"], indirect=True)
 
 
 @pytest.fixture(params=["delete", "wal"])
@@ -99,6 +102,7 @@ def test_threads_lose_no_increment(strategy, database):
     assert told == 20 or any(thread.error for thread in threads)
 
 
+@one_mode
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_what_a_unit_raises_comes_out_and_nothing_of_it_is_stored(strategy, database, error):
     def unit(connection):
@@ -170,6 +174,7 @@ def tails():
     yield "isolation_level", lambda connection: setattr(connection, "isolation_level", None)
 
 
+@one_mode
 @pytest.mark.parametrize("catches", [False, True], ids=["lets it out", "catches it"])
 @pytest.mark.parametrize(("name", "end"), list(tails()), ids=[name for name, _ in tails()])
 def test_a_unit_that_ends_its_transaction_is_refused_as_a_whole(
@@ -264,6 +269,7 @@ def results():
     yield "Connection", lambda connection: connection
 
 
+@one_mode
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 @pytest.mark.parametrize("call", ["write", "read"])
 @pytest.mark.parametrize(("name", "result"), list(results()), ids=[name for name, _ in results()])
@@ -279,6 +285,7 @@ def test_a_result_that_would_work_later_is_refused(strategy, database, name, res
     assert goes_on(strategy, database)
 
 
+@one_mode
 @pytest.mark.parametrize(("outer", "inner"), list(itertools.product(["write", "read"], repeat=2)))
 def test_nested_use_is_refused_and_the_outer_unit_goes_on(strategy, database, outer, inner):
     if type(strategy).__name__ == "Writer" and outer == "read":
@@ -380,6 +387,7 @@ def test_a_forked_child_is_refused_and_harms_nothing(strategy, database):
     assert goes_on(strategy, database)
 
 
+@one_mode
 @pytest.mark.parametrize("timeout", [-1, float("inf"), float("nan")])
 def test_a_timeout_must_be_a_time(make, database, timeout):
     with pytest.raises(ValueError, match=f"timeout must be 0 to .* seconds, not {timeout}"):
@@ -412,13 +420,12 @@ def test_a_failing_start_leaves_nothing_open(make, database):
 def test_an_interruption_at_any_place_leaves_the_strategy_fit(make, call, first):
     for number in itertools.count(1):
         with databases.fresh("counter") as database:
-            strategy = make(database, timeout=5)
+            strategy = make(database, timeout=5, settings=QUICK)
             if not first:
                 strategy.write(increment)
             before = stored(database)
             with Interruption(number) as interruption:
                 getattr(strategy, call)(increment if call == "write" else look)
-            until(lambda strategy=strategy: getattr(strategy, "waiting", 0) == 0)
             assert elsewhere(strategy.write, add(10)) == 1
             assert stored(database) - before in ((10, 11) if call == "write" else (10,)), number
             assert goes_on(strategy, database), number

@@ -13,6 +13,7 @@ originals return at the end.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import queue
@@ -23,6 +24,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from helpers.explorer import futures
 from helpers.explorer.actors import Actor
 from helpers.explorer.connections import SteppingConnection
 from helpers.explorer.pools import LibraryLock, asked_by_library
@@ -307,13 +309,15 @@ def _replacements(waiting: Waiting) -> list[tuple[Any, str, Any]]:
     def connect(database: Any, *args: Any, **options: Any) -> SteppingConnection:
         return SteppingConnection(_run(), waiting, database, *args, **options)
 
+    connecting = _either(sqlite3.connect, connect)
+
     def lock() -> StepLock | LibraryLock:
         return LibraryLock(_Lock()) if asked_by_library(2) else StepLock()
 
     def rlock() -> StepRLock | LibraryLock:
         return LibraryLock(_RLock()) if asked_by_library(2) else StepRLock()
 
-    found: list[tuple[Any, str, Any]] = [
+    return [
         (threading, "Lock", _either(_Lock, lock)),
         (threading, "RLock", _either(_RLock, rlock)),
         (
@@ -325,10 +329,13 @@ def _replacements(waiting: Waiting) -> list[tuple[Any, str, Any]]:
         (threading.Thread, "join", _thread_join),
         (threading.Thread, "is_alive", _thread_is_alive),
         (time, "sleep", _either(time.sleep, _sleep)),
-        (sqlite3, "connect", _either(sqlite3.connect, connect)),
+        # A run is not the process: what it would do at the end goes with it.
+        (atexit, "register", _either(atexit.register, lambda function, *_, **__: function)),
+        (atexit, "unregister", _either(atexit.unregister, lambda _: None)),
+        *((module, "connect", connecting) for module in (sqlite3, sqlite3.dbapi2)),
+        *((queue, real.__name__, _either(real, step)) for real, step in _QUEUES.items()),
+        *futures.replacements(),
     ]
-    found += [(queue, real.__name__, _either(real, step)) for real, step in _QUEUES.items()]
-    return [*found, (sqlite3.dbapi2, "connect", found[7][2])]
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import random
 import sqlite3
 import time
@@ -86,7 +87,14 @@ class Retry:
             tries += 1
 
     def __call__(self, function: Callable[Parameters, Result], /) -> Callable[Parameters, Result]:
-        """Decorate `function` so that each call of it goes through `call`."""
+        """Decorate `function` so that each call of it goes through `call`.
+
+        Raises:
+            TypeError: for a coroutine function or a generator function, whose work happens after
+                the call.
+        """
+        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+            raise TypeError(f"cannot run {function.__name__} again: it must be a plain function")
 
         @functools.wraps(function)
         def retried(*args: Parameters.args, **keywords: Parameters.kwargs) -> Result:

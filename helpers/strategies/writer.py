@@ -7,6 +7,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import weakref
 from collections import Counter
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -152,8 +153,7 @@ class Writer:
         self._connection = Guarded(settings, path, connect)
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
-        # A daemon thread does not keep the process alive; what waits is written all the same.
-        atexit.register(self.close)
+        _open.add(self)
 
     # -- the threads that submit -------------------------------------------------------------
 
@@ -231,7 +231,7 @@ class Writer:
     @property
     def waiting(self) -> int:
         """How many units are in the queue."""
-        return self._queue.qsize()
+        return sum(job is not None for job in list(self._queue.queue))
 
     def close(self, *, drain: bool = True) -> None:
         """Refuse new units, finish those that wait, and end the thread. Again: nothing.
@@ -247,7 +247,6 @@ class Writer:
             return
         if threading.current_thread() is self._thread:
             raise NestedError(self)
-        atexit.unregister(self.close)
         self._refuses = self._refuses or not drain
         self._closed = True
         # Wakes the thread if it waits for work; if the queue is full, it does not wait.
@@ -256,6 +255,7 @@ class Writer:
         self._thread.join(self.timeout)
         if self._thread.is_alive():
             raise WaitTimeout(f"{self.waiting} units still wait after {self.timeout} s")
+        _open.discard(self)
         self._readers.close()
 
     # -- the thread that writes --------------------------------------------------------------
@@ -348,6 +348,17 @@ class Writer:
             raise UnitError(transactions.ENDED)
         if job.error is not None:
             connection.execute(f"ROLLBACK TO {UNIT}")
+
+
+#: A daemon thread does not keep the process alive; what waits at its end is written all the same.
+_open: weakref.WeakSet[Writer] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    with contextlib.ExitStack() as stack:
+        for writer in list(_open):
+            stack.callback(writer.close)
 
 
 #: The name of each unit's savepoint: one that a unit would not choose for its own.
