@@ -67,6 +67,7 @@ class Runner:
         self.track = track
         self.template = program.template()
         self.crew = Crew()
+        self.runs = 0
         self.shared: Any = None
         self._exit = contextlib.ExitStack()
 
@@ -79,6 +80,9 @@ class Runner:
             stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self.path = os.path.join(self.folder, "database.db")
             stack.callback(self.crew.close)
+            if gc.isenabled():  # a collection inside a run would call finalizers at any step
+                gc.disable()
+                stack.callback(gc.enable)
             self.together = stack.enter_context(Together(self.crew.native_ids))
             functions = [*self.program.threads.values()]
             if self.program.share is not None:
@@ -131,6 +135,7 @@ class Runner:
             set_active(None)
             self._dispose()
             scheduler.close()
+            self._collect()
         if not scheduler.ended:
             return scheduler, None
         ends = {name: actor.end for name, actor in actors.items()}
@@ -138,6 +143,12 @@ class Runner:
         ends.update(others)
         cycle = scheduler.cycles[0] if scheduler.cycles else ""
         return scheduler, self.program.judge(self.path, scheduler.ended, ends, cycle)
+
+    def _collect(self) -> None:
+        """Between the runs, now and then: what they left in circles is young."""
+        self.runs += 1
+        if self.runs % 256 == 0:
+            gc.collect(0)
 
     def _try_lending(self) -> None:
         """Let the threads take turns, and see whether one uses what was lent to another."""
