@@ -6,6 +6,7 @@ An `Actor` is one thread of the program in one run. The real thread that plays i
 
 from __future__ import annotations
 
+import random
 import threading
 import traceback
 from _thread import allocate_lock, get_ident
@@ -28,9 +29,9 @@ class Actor:
 
     __slots__ = (
         "asked", "attempted", "cancelled", "connection", "connections", "done", "end",
-        "holders", "ident", "job", "label", "name", "parameters", "phase", "ready",
-        "retrying", "since", "sleeping", "slept", "sql", "step", "timed_out", "timeout",
-        "waiting", "wants", "worker",
+        "ending", "holders", "ident", "is_last", "job", "label", "locals", "name", "parameters",
+        "phase", "random", "ready", "retrying", "since", "sleeping", "slept", "sql", "step",
+        "timed_out", "timeout", "waiting", "wants", "worker",
     )  # fmt: skip
 
     def __init__(self, name: str, job: Callable[[], Any]) -> None:
@@ -51,9 +52,12 @@ class Actor:
         self.phase: object = None
         self.attempted = 0
         self.retrying = self.sleeping = self.timed_out = False
-        self.cancelled = self.asked = self.done = False
+        self.cancelled = self.asked = self.ending = self.done = False
+        self.is_last = False  # it began when all others had ended
         self.slept = -1
         self.connections: list[Any] = []
+        self.random: random.Random | None = None  # see `helpers.explorer.clock`
+        self.locals: list[dict[str, Any]] = []  # its values in each `threading.local`
         self.end: Any = None
 
     def play(self) -> None:
@@ -71,6 +75,7 @@ class Actor:
         """After the run: drop what refers back to it."""
         self.job = self.ready = self.holders = self.waiting = None
         self.connections.clear()
+        self.locals.clear()
 
 
 def _forget(error: BaseException) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from helpers.explorer import pools, primitives, waiting
 from helpers.explorer.actors import Actor, Crew
+from helpers.explorer.privacy import FoundShared
 from helpers.explorer.processor import Together
 from helpers.explorer.program import Outcome, Program, Run
 from helpers.explorer.scheduler import (
@@ -103,6 +104,7 @@ class Runner:
 
         Raises:
             Diverged, ScheduleError: from the chooser.
+            FoundShared: if the schedules run so far do not count, see `privacy`.
             RuntimeError: if a thread can be neither stepped nor stopped.
         """
         self.together.keep()
@@ -111,6 +113,7 @@ class Runner:
             self.crew, chooser, self.step_limit, self.track, self.program.journal_mode == "wal"
         )
         scheduler.lends = self.program.lends is not False
+        scheduler.found_shared = self.program.found_shared
         if observe is not None:
             scheduler.observer = lambda _: observe(scheduler)
         set_active(scheduler)
@@ -120,6 +123,9 @@ class Runner:
             scheduler.run(lambda: _stand(scheduler, self.program))
         except LentToAnother:
             self.program.lends = False
+            raise
+        except FoundShared as found:
+            self.program.found_shared.add(found.thing)
             raise
         finally:
             set_active(None)
@@ -137,7 +143,7 @@ class Runner:
         """Let the threads take turns, and see whether one uses what was lent to another."""
         self.program.lends = True
         with contextlib.suppress(LentToAnother):
-            self.run(TakeTurns())
+            self.trace(TakeTurns())
 
     def _dispose(self) -> None:
         """Give up a shared engine of SQLAlchemy: its idle connections are closed."""
@@ -148,7 +154,10 @@ class Runner:
 
     def trace(self, chooser: Chooser, observe: Any = None) -> Run:
         """Run one schedule and keep all that it did; raises what `run` raises."""
-        scheduler, outcome = self.run(chooser, observe)
+        while True:
+            with contextlib.suppress(FoundShared):
+                scheduler, outcome = self.run(chooser, observe)
+                break
         return Run(
             tuple(scheduler.schedule),
             scheduler.steps,

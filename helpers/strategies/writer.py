@@ -253,6 +253,7 @@ class Writer:
             return
         if threading.current_thread() is self._thread:
             raise NestedError(self)
+        self._readers.check_outside()
         self._refuses = self._refuses or not drain
         self._closed = True
         # Wakes the thread if it waits for work; if the queue is full, it does not wait.
@@ -361,7 +362,7 @@ class Writer:
             connection.execute(f"SAVEPOINT {UNIT}")
             self._run_unit(job, connection)
             connection.execute(f"RELEASE {UNIT}")
-        connection.commit()
+        transactions.commit(connection)
         self._connection.check_file()
         self.group_sizes[len(jobs)] += 1
 
