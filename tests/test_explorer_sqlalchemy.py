@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from helpers import soundness
 from helpers.exercises import no_increment_lost
 from helpers.explorer import Program, explore, replay
 from helpers.explorer.connections import SteppingConnection
@@ -104,6 +105,12 @@ def test_the_reduction_finds_the_same_outcomes():
     for share in (default, immediate):
         every, reduced = explore(program(share)), explore(program(share), reduce=True)
         assert {o for o, _, _ in every.outcomes} == {o for o, _, _ in reduced.outcomes}
+
+
+@pytest.mark.parametrize("share", [default, immediate])
+def test_free_runs_show_nothing_that_exploration_did_not_list(share):
+    found = soundness.completeness(program(share), explore(program(share)), 30)
+    assert (found.runs, found.unlisted) == (30, ())
 
 
 def test_a_pool_without_connections_and_a_scoped_session():
