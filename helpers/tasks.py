@@ -9,7 +9,8 @@ its calls of aiosqlite (execute, commit, rollback) and before it acquires an `as
 else. So the order is forced, not hoped for; between two such points no task can interleave.
 
 Meant for tasks that share a connection: a call that waits inside SQLite for another
-connection's lock waits for real, up to its timeout.
+connection's lock waits for real, up to its timeout. So does a task that sleeps or waits for
+a thread, and only while no other task can go on.
 """
 
 from __future__ import annotations

@@ -7,15 +7,15 @@ SOLVED = "notebooks/solutions/14_asyncio_and_processes.ipynb"
 
 MUTATIONS = [
     Mutation(
-        name="b-commits-as-well",
+        name="any-balance-will-do",
         claims=(
             "four-of-six-orders-break-a-promise",
             "a-commit-takes-the-other-tasks-work",
         ),
         notebook=NOTEBOOK,
         file=NOTEBOOK,
-        old='"    await connection.rollback()"',
-        new='"    await connection.commit()"',
+        old="return end.rows == [(1100,), (1000,)]",
+        new="return bool(end.rows)",
     ),
     Mutation(
         name="workers-under-another-name",
