@@ -11,7 +11,7 @@ import contextlib
 import gc
 import html
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -186,7 +186,11 @@ def _alone(program: Program) -> str:
 
 
 def check_strategy(
-    strategy: StrategyClass, *, journal_mode: str = "delete", nested: bool = False
+    strategy: StrategyClass,
+    *,
+    journal_mode: str = "delete",
+    nested: bool = False,
+    promises: Sequence[Promise] = (),
 ) -> Verdict:
     """Try a learner's strategy in every order of two threads that share it.
 
@@ -195,6 +199,7 @@ def check_strategy(
             database, or a `functools.partial` of one. A method ``read`` is tried as well.
         journal_mode: ``"delete"`` or ``"wal"``.
         nested: whether to try a unit of work that calls ``write`` again.
+        promises: other promises than those of `helpers.promises`.
 
     It is solved when each promise of `helpers.promises` is kept in every schedule and no
     thread sees an error; a unit inside a unit may be refused with one.
@@ -203,7 +208,7 @@ def check_strategy(
         TypeError: if it is a class without ``write``.
         ValueError: if its SQL calls cannot be stepped.
     """
-    promises = of(strategy, nested)
+    promises = promises or of(strategy, nested)
     alone = _alone(INCREMENTS.alone(strategy, journal_mode))
     if alone:
         return Verdict(False, alone)

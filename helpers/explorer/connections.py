@@ -23,8 +23,10 @@ from types import TracebackType
 from typing import Any, Literal
 
 from helpers.explorer.actors import Actor, Cancelled
+from helpers.explorer.cursors import SteppingCursor
+from helpers.explorer.privacy import Private, private
 from helpers.explorer.scheduler import LentToAnother, Scheduler
-from helpers.explorer.statements import Statement, classify, statements
+from helpers.explorer.statements import Statement, classify
 from helpers.explorer.waiting import LOCKS, TRANSACTION, Waiting
 from helpers.history import CallError, Text
 
@@ -39,7 +41,8 @@ class SteppingConnection(sqlite3.Connection):
     __slots__ = (
         "__weakref__", "_level", "_regime", "_scheduler", "_waiting", "closed",
         "decides_by_rule", "failure", "handle", "is_wal", "lent", "number", "occupant",
-        "owner", "patience", "phase", "pooled", "rule_lock", "rule_state", "shared", "snapshot",
+        "owner", "patience", "phase", "pooled", "private", "rule_lock", "rule_state", "shared",
+        "snapshot",
     )  # fmt: skip
 
     def __init__(
@@ -60,21 +63,28 @@ class SteppingConnection(sqlite3.Connection):
             raise TypeError("a connection factory cannot be explored: leave factory= out")
         if autocommit != _LEGACY and sys.version_info < (3, 12):
             raise TypeError("'autocommit' is an invalid keyword argument for Connection()")
-        super().__init__(
-            database,
-            timeout=0,
-            detect_types=detect_types,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=cached_statements,
-            uri=uri,
-        )
+        scheduler.may_connect = True
+        try:
+            super().__init__(
+                database,
+                timeout=0,
+                detect_types=detect_types,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=cached_statements,
+                uri=uri,
+            )
+        finally:
+            scheduler.may_connect = False
         self._scheduler = scheduler
         self._waiting = waiting
         self.decides_by_rule = waiting.name == "rule"
         self._level = isolation_level
         self._regime = autocommit
-        self.shared = not check_same_thread
+        self.private: Private | None = (
+            None if check_same_thread else private(scheduler, "connection")
+        )
+        self.shared = not check_same_thread and self.private is None
         self.pooled = self.lent = False
         self.patience = timeout
         self.owner = scheduler.me()
@@ -145,10 +155,15 @@ class SteppingConnection(sqlite3.Connection):
         self._close()
         return pending
 
+    def abandon(self) -> None:
+        """Close after the run: who still refers to it finds it closed."""
+        self.closed = True
+        super().close()
+
     def lend(self, borrower: Actor | None) -> None:
         """A pool lends it to one thread, or (None) has taken it back: nobody else uses it."""
         if self._scheduler.lends:
-            self.shared, self.pooled = False, True
+            self.shared, self.pooled, self.private = False, True, None
             self.owner = borrower
             self.lent = borrower is not None
 
@@ -160,6 +175,7 @@ class SteppingConnection(sqlite3.Connection):
         actor = scheduler.me()
         if actor is None:
             return None
+        self._use(is_step=True)
         if not self.shared:
             if actor is not self.owner:
                 self._wrong_thread(actor)
@@ -193,6 +209,15 @@ class SteppingConnection(sqlite3.Connection):
                 "SQLite objects created in a thread can only be used in that same thread. The "
                 f"object was created in thread {self.owner.name} and this is thread {actor.name}."
             )
+
+    def _use(self, is_step: bool = False) -> None:
+        """A private connection that another thread uses is shared from now on."""
+        if self.private is None:
+            return
+        if self.private.ends(self._scheduler):
+            self.private, self.shared = None, True
+        elif not is_step:
+            self.private.note()
 
     def _call(
         self, actor: Actor | None, kind: str, call: Callable[..., Any], *arguments: Any
@@ -259,6 +284,10 @@ class SteppingConnection(sqlite3.Connection):
     ) -> Any:
         """One statement of a cursor: its steps, its implicit BEGIN, its calls."""
         what = classify(sql)
+        if what.kind == "flag":
+            self._use()
+            if not self.shared:
+                return self._flag(cursor, sql)
         actor = self._enter(what.label, sql, parameters)
         legacy = what.implicit and self._level is not None and self._regime == _LEGACY
         if legacy and not self.open_transaction:
@@ -271,6 +300,13 @@ class SteppingConnection(sqlite3.Connection):
             self._waiting.adopt(self)
         return actor
 
+    def _flag(self, cursor: sqlite3.Cursor, sql: str) -> None:
+        """A PRAGMA that touches no file, on a connection of this thread alone: no step."""
+        actor = self._scheduler.me()
+        if actor is not None and actor is not self.owner:
+            self._wrong_thread(actor)
+        sqlite3.Cursor.execute(cursor, sql)
+
     def _begin(
         self, actor: Actor | None, what: Statement, sql: str, parameters: Any
     ) -> Actor | None:
@@ -279,6 +315,7 @@ class SteppingConnection(sqlite3.Connection):
         if actor is None or not self.shared:
             if actor is not None:
                 actor.step.before = begin
+                self._use()
             self._call(actor, classify(begin).kind, self.raw, begin)
             return actor
         actor.step.label = f"is a transaction open? no ({what.label})"
@@ -289,6 +326,7 @@ class SteppingConnection(sqlite3.Connection):
 
     def _end(self, operation: str, call: Callable[[], Any]) -> None:
         """COMMIT or ROLLBACK through a method of the connection."""
+        self._use()
         if self._regime == 1 or (not self.shared and not self.open_transaction):
             return
         actor = self._enter(operation, operation)
@@ -306,6 +344,7 @@ class SteppingConnection(sqlite3.Connection):
     @property
     def in_transaction(self) -> bool:
         """As `sqlite3.Connection.in_transaction`; waits while another thread is inside."""
+        self._use()
         if self.occupant is not None and self._scheduler.me() is not self.occupant:
             self._enter("in_transaction")
         return self.open_transaction
@@ -328,6 +367,7 @@ class SteppingConnection(sqlite3.Connection):
 
     def cursor(self, factory: Any = None) -> Any:
         """A cursor whose calls are steps."""
+        self._use(is_step=True)
         actor = self._scheduler.me()
         if actor is not None and not self.shared and actor is not self.owner:
             self._wrong_thread(actor)
@@ -366,9 +406,10 @@ class SteppingConnection(sqlite3.Connection):
     def close(self) -> None:
         """As `sqlite3.Connection.close`: what is not committed is rolled back."""
         actor = self._scheduler.me()
-        if self.closed or actor is None or actor.cancelled:
+        if self.closed or actor is None or actor.cancelled or actor.ending:
             self._close()
             return
+        self._use()
         if self.shared or self.open_transaction:
             self._enter("close")
         self._close()
@@ -395,79 +436,6 @@ class SteppingConnection(sqlite3.Connection):
             self.rollback()
             raise
         return False
-
-
-class SteppingCursor(sqlite3.Cursor):
-    """A cursor whose calls are steps."""
-
-    __slots__ = ("_step",)
-
-    connection: SteppingConnection
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        super().__init__(connection)
-        self._step: object = None  # the step that executed it, until the first fetch
-
-    def execute(self, sql: str, parameters: Any = (), /) -> SteppingCursor:
-        """As `sqlite3.Cursor.execute`."""
-        actor = self.connection.statement(self, sql, parameters, sqlite3.Cursor.execute)
-        self._step = actor and actor.step
-        return self
-
-    def executemany(self, sql: str, parameters: Iterable[Any], /) -> SteppingCursor:
-        """As `sqlite3.Cursor.executemany`."""
-        connection, rows, many = self.connection, list(parameters), sqlite3.Cursor.executemany
-        # In autocommit each row is a transaction; the rule has to see them one by one.
-        alone = connection.decides_by_rule and not connection.open_transaction
-        parts = [[row] for row in rows] if alone and connection.isolation_level is None else []
-        connection.statement(self, sql, rows, many, parts)
-        return self
-
-    def executescript(self, sql_script: str, /) -> SteppingCursor:
-        """As `sqlite3.Cursor.executescript`: commits first, then a step per statement."""
-        if self.connection.open_transaction:
-            self.connection.commit()
-        connection = self.connection
-        for statement in statements(sql_script):
-            what = classify(statement)
-            actor = connection._enter(what.label, statement)
-            connection._call(actor, what.kind, self._run, statement)
-        return self
-
-    def _run(self, statement: str) -> None:
-        """One statement of a script, its rows thrown away."""
-        sqlite3.Cursor.execute(self, statement)
-        sqlite3.Cursor.fetchall(self)
-
-    def _fetch(self, operation: str, fetch: Callable[..., Any], *arguments: Any) -> Any:
-        """The first fetch belongs to the step of its SELECT; a later one is a step."""
-        connection = self.connection
-        actor = connection._scheduler.me()
-        if actor is None:
-            return fetch(self, *arguments)
-        if self._step is not actor.step:
-            connection._enter(operation)
-        self._step = None
-        result = actor.step.result = fetch(self, *arguments)
-        return result
-
-    def fetchone(self) -> Any:
-        """As `sqlite3.Cursor.fetchone`."""
-        return self._fetch("fetchone", sqlite3.Cursor.fetchone)
-
-    def fetchmany(self, size: int | None = None) -> list[Any]:
-        """As `sqlite3.Cursor.fetchmany`."""
-        count = self.arraysize if size is None else size
-        rows: list[Any] = self._fetch("fetchmany", sqlite3.Cursor.fetchmany, count)
-        return rows
-
-    def fetchall(self) -> list[Any]:
-        """As `sqlite3.Cursor.fetchall`."""
-        rows: list[Any] = self._fetch("fetchall", sqlite3.Cursor.fetchall)
-        return rows
-
-    def __next__(self) -> Any:
-        return self._fetch("next row", sqlite3.Cursor.__next__)
 
 
 def lock_text(connection: SteppingConnection) -> tuple[str, str]:

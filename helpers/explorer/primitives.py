@@ -1,9 +1,10 @@
 """Python's own locks, queues, threads and sleeps as steps.
 
-For the duration of an exploration `stepping` replaces `threading.Lock`, `RLock`, the
-starting and joining of threads, the queues, `time.sleep` and `sqlite3.connect`. Only the
-program's threads notice; any other thread gets the real ones. `Condition`, `Event`,
-`Semaphore` and `Barrier` are Python on top of locks and need nothing extra.
+For the duration of an exploration `stepping` replaces `threading.Lock`, `RLock`, `local`, the
+starting and joining of threads, the queues, futures, `time.sleep`, the clocks, the functions of
+`random`, `atexit.register` and `sqlite3.connect`. Only the program's threads notice; any other
+thread gets the real ones. `Condition`, `Event`, `Semaphore` and `Barrier` are Python on top
+of locks and need nothing extra.
 
 Locks, queues and thread-locals that the program made earlier (in a notebook: in an earlier
 cell) are found by `find_slots` from the thread functions, through global names, closures,
@@ -24,16 +25,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from helpers.explorer import futures
+from helpers.explorer import clock, futures
 from helpers.explorer.actors import Actor
 from helpers.explorer.connections import SteppingConnection
+from helpers.explorer.guard import watch
 from helpers.explorer.pools import LibraryLock, asked_by_library
+from helpers.explorer.privacy import private
 from helpers.explorer.scheduler import Scheduler
 from helpers.explorer.slots import LOCK_TYPES, find_slots
 from helpers.explorer.waiting import Waiting
 
 _Lock = threading.Lock
 _RLock = threading.RLock
+_Local = threading.local
 _start, _join, _is_alive = threading.Thread.start, threading.Thread.join, threading.Thread.is_alive
 
 
@@ -67,6 +71,8 @@ class StepLock(_Named):
         super().__init__(name)
         self.owner: Actor | str | None = None
         self._fresh = waiter  # a condition's private lock: its first acquire is no step
+        run = None if name or waiter else Scheduler.here()
+        self._private = None if run is None else private(run, "lock")
 
     def _free(self) -> bool:
         return self.owner is None
@@ -77,12 +83,13 @@ class StepLock(_Named):
     def _take(self) -> None:
         run = _run()
         self.owner = run.me() or "the program"
-        run.touch(self.name, "w")
+        if self._private is None:
+            run.touch(self.name, "w")
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """As `threading.Lock.acquire`; a timeout expires when nobody else can move."""
         run = _run()
-        if self._fresh or run.me() is None:
+        if self._fresh or run.me() is None or self._is_own(run, is_step=not self._free()):
             self._fresh = False
         elif not blocking:
             run.point(f"try {self.name}")
@@ -99,17 +106,28 @@ class StepLock(_Named):
         self._take()
         return True
 
+    def _is_own(self, run: Scheduler | None, is_step: bool = False) -> bool:
+        """Whether this use is no step, for only this thread has used it so far."""
+        if self._private is None or run is None:
+            return False
+        if self._private.ends(run):
+            self._private = None
+        elif not is_step:
+            self._private.note()
+        return self._private is not None and not is_step
+
     def release(self) -> None:
         """As `threading.Lock.release`; no step of its own, it belongs to the one before."""
         if self.owner is None:
             raise RuntimeError("release unlocked lock")
         self.owner = None
         run = Scheduler.here()
-        if run is not None:
+        if not self._is_own(run) and run is not None:
             run.touch(self.name, "w")
 
     def locked(self) -> bool:
         """Whether somebody holds it."""
+        self._is_own(Scheduler.here())
         return self.owner is not None
 
     def __enter__(self) -> bool:
@@ -166,6 +184,20 @@ class StepRLock(StepLock):
         self.count = state
 
 
+class StepLocal(threading.local):
+    """`threading.local`: a thread of the program lets go of its values when it ends.
+
+    The real thread that plays it goes on to play others, so nobody else would do it.
+    """
+
+    def __init__(self) -> None:
+        # Python calls this once in each thread, when the thread first uses the object.
+        run = Scheduler.here()
+        actor = None if run is None else run.me()
+        if actor is not None:
+            actor.locals.append(self.__dict__)
+
+
 class _StepQueue(_Named):
     """What the three kinds of `queue.Queue` have in common: put, get and join are steps."""
 
@@ -193,9 +225,12 @@ class _StepQueue(_Named):
         self, what: str, block: bool, timeout: float | None, ready: Callable[[], bool]
     ) -> bool:
         run = _run()
-        if run.me() is None or not block:
-            if run.me() is not None:
-                run.point(f"{what} {self.name}")
+        actor = run.me()
+        # A finalizer may put back what a thread had taken that is being unwound.
+        if actor is None or (actor.cancelled and what == "put into" and actor.gives_back()):
+            return ready()
+        if not block:
+            run.point(f"{what} {self.name}")
             done = ready()
         else:
             done = run.point(f"{what} {self.name}", ready=ready, timeout=timeout, wants=self.name)
@@ -297,10 +332,10 @@ def _either(real: Callable[..., Any], stepping: Callable[..., Any]) -> Callable[
     return choose
 
 
-def _sleep(_seconds: float) -> None:
+def _sleep(seconds: float) -> None:
     run = _run()
     if run.me() is not None:
-        run.sleep()
+        run.sleep(seconds)
 
 
 def _replacements(waiting: Waiting) -> list[tuple[Any, str, Any]]:
@@ -325,6 +360,7 @@ def _replacements(waiting: Waiting) -> list[tuple[Any, str, Any]]:
             "_allocate_lock",
             _either(threading._allocate_lock, lambda: StepLock(waiter=True)),  # type: ignore[attr-defined]
         ),
+        (threading, "local", StepLocal),
         (threading.Thread, "start", _thread_start),
         (threading.Thread, "join", _thread_join),
         (threading.Thread, "is_alive", _thread_is_alive),
@@ -335,6 +371,10 @@ def _replacements(waiting: Waiting) -> list[tuple[Any, str, Any]]:
         *((module, "connect", connecting) for module in (sqlite3, sqlite3.dbapi2)),
         *((queue, real.__name__, _either(real, step)) for real, step in _QUEUES.items()),
         *futures.replacements(),
+        *(
+            (module, name, _either(getattr(module, name), stepping))
+            for module, name, stepping in clock.replacements()
+        ),
     ]
 
 
@@ -345,6 +385,7 @@ def stepping(waiting: Waiting, functions: Iterable[Any]) -> Iterator[Callable[[]
     To be called before each run, in the run's setting up. Everything is put back at the
     end, whatever happens.
     """
+    watch()
     replaced = _replacements(waiting)
     originals = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
     patched = {id(old): new for (_, _, old), (_, _, new) in zip(originals, replaced, strict=True)}
@@ -390,8 +431,8 @@ def _rebuild(original: Any, name: str, memo: dict[int, Any]) -> Any:
         return type(original)(original._value)
     if isinstance(original, threading.Barrier):
         return threading.Barrier(original.parties)
-    if isinstance(original, threading.local):
-        return type(original)()
+    if isinstance(original, _Local):
+        return StepLocal() if type(original) is _Local else type(original)()
     kind = next(k for k in (*_QUEUES, queue.Queue) if type(original) is k or k is queue.Queue)
     new = _QUEUES[kind](getattr(original, "maxsize", 0), name)
     for item in getattr(original, "queue", ()):

@@ -99,6 +99,7 @@ class Program:
         self.journal_mode = databases.check_journal_mode(journal_mode)
         self.share = share
         self.lends: bool | None = None  # see `helpers.explorer.pools`; None: not tried yet
+        self.found_shared: set[str] = set()  # see `helpers.explorer.privacy`
         self.name = name
 
     def __repr__(self) -> str:

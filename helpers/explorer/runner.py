@@ -19,6 +19,7 @@ from typing import Any
 
 from helpers.explorer import pools, primitives, waiting
 from helpers.explorer.actors import Actor, Crew
+from helpers.explorer.privacy import FoundShared
 from helpers.explorer.processor import Together
 from helpers.explorer.program import Outcome, Program, Run
 from helpers.explorer.scheduler import (
@@ -66,6 +67,7 @@ class Runner:
         self.track = track
         self.template = program.template()
         self.crew = Crew()
+        self.runs = 0
         self.shared: Any = None
         self._exit = contextlib.ExitStack()
 
@@ -78,6 +80,9 @@ class Runner:
             stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self.path = os.path.join(self.folder, "database.db")
             stack.callback(self.crew.close)
+            if gc.isenabled():  # a collection inside a run would call finalizers at any step
+                gc.disable()
+                stack.callback(gc.enable)
             self.together = stack.enter_context(Together(self.crew.native_ids))
             functions = [*self.program.threads.values()]
             if self.program.share is not None:
@@ -103,6 +108,7 @@ class Runner:
 
         Raises:
             Diverged, ScheduleError: from the chooser.
+            FoundShared: if the schedules run so far do not count, see `privacy`.
             RuntimeError: if a thread can be neither stepped nor stopped.
         """
         self.together.keep()
@@ -111,6 +117,7 @@ class Runner:
             self.crew, chooser, self.step_limit, self.track, self.program.journal_mode == "wal"
         )
         scheduler.lends = self.program.lends is not False
+        scheduler.found_shared = self.program.found_shared
         if observe is not None:
             scheduler.observer = lambda _: observe(scheduler)
         set_active(scheduler)
@@ -121,10 +128,14 @@ class Runner:
         except LentToAnother:
             self.program.lends = False
             raise
+        except FoundShared as found:
+            self.program.found_shared.add(found.thing)
+            raise
         finally:
             set_active(None)
             self._dispose()
             scheduler.close()
+            self._collect()
         if not scheduler.ended:
             return scheduler, None
         ends = {name: actor.end for name, actor in actors.items()}
@@ -133,11 +144,17 @@ class Runner:
         cycle = scheduler.cycles[0] if scheduler.cycles else ""
         return scheduler, self.program.judge(self.path, scheduler.ended, ends, cycle)
 
+    def _collect(self) -> None:
+        """Between the runs, now and then: what they left in circles is young."""
+        self.runs += 1
+        if self.runs % 256 == 0:
+            gc.collect(0)
+
     def _try_lending(self) -> None:
         """Let the threads take turns, and see whether one uses what was lent to another."""
         self.program.lends = True
         with contextlib.suppress(LentToAnother):
-            self.run(TakeTurns())
+            self.trace(TakeTurns())
 
     def _dispose(self) -> None:
         """Give up a shared engine of SQLAlchemy: its idle connections are closed."""
@@ -148,7 +165,10 @@ class Runner:
 
     def trace(self, chooser: Chooser, observe: Any = None) -> Run:
         """Run one schedule and keep all that it did; raises what `run` raises."""
-        scheduler, outcome = self.run(chooser, observe)
+        while True:
+            with contextlib.suppress(FoundShared):
+                scheduler, outcome = self.run(chooser, observe)
+                break
         return Run(
             tuple(scheduler.schedule),
             scheduler.steps,

@@ -12,7 +12,7 @@ threads take turns, switch only at synchronisation, replay from the start.
 from __future__ import annotations
 
 import ctypes
-import sqlite3
+import random
 import sys
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable
@@ -83,6 +83,11 @@ class Scheduler:
         self.track = track
         self.is_wal = is_wal
         self.lends = True  # what a pool lends to a thread is that thread's own
+        self.found_shared: set[str] = set()  # see `helpers.explorer.privacy`
+        self.may_connect = False  # the connection being opened is not the program's
+        self.clock = 0.0  # seconds that the program has waited, see `helpers.explorer.clock`
+        self.name = "the program"  # while it is set up
+        self.random: random.Random | None = None
         self.commits = 0  # versions of the database so far, for naming snapshots
         self.actors: dict[str, Actor] = {}
         self.unstarted: list[Actor] = []
@@ -211,7 +216,7 @@ class Scheduler:
     def close(self) -> None:
         """Close what is open and let go of it, or it would wait for the garbage collector."""
         for connection in self.connections:
-            sqlite3.Connection.close(connection)
+            connection.abandon()
         self.connections.clear()
         for actor in self.actors.values():
             actor.let_go()
@@ -262,8 +267,9 @@ class Scheduler:
         self._hand_over(actor, self._next())
         return not actor.timed_out
 
-    def sleep(self) -> None:
+    def sleep(self, seconds: float) -> None:
         """A step that gives way: a second sleep in a row needs a step of somebody else first."""
+        until = self.clock + seconds
         actor = self.running
         assert actor is not None
         name, slept = actor.name, actor.slept
@@ -276,6 +282,7 @@ class Scheduler:
         finally:
             actor.sleeping = False
         actor.slept = len(self.steps)
+        self.clock = max(self.clock, until)
         self.touch("everything", "w")
 
     def wait_for_file(self, connection: Any, phase: object) -> bool:
@@ -291,6 +298,7 @@ class Scheduler:
         if actor.retrying and actor.phase == phase:
             self.steps.pop()
             self.schedule.pop()
+            actor.taken -= 1
             actor.attempted = len(self.steps)
             self.tried.add(actor.name)
             self.chooser.erased(actor.name)
@@ -335,7 +343,7 @@ class Scheduler:
         last = None if self.cancelling else self.last
         if last is not None and all(before.done for before in last[0]):
             (_, name, job), self.last = last, None
-            self.add(name, job)
+            self.add(name, job).is_last = True
         chosen = None if self.cancelling else self._next()
         if chosen is None:
             self.running = None
@@ -344,6 +352,10 @@ class Scheduler:
             self._wake(chosen)
 
     def _close_connections(self, actor: Actor) -> None:
+        """What happens when a thread ends: its thread-locals go, its connections are closed."""
+        actor.ending = True
+        for values in actor.locals:
+            values.clear()
         for connection in actor.connections:
             if connection.leave():
                 self.notes.append(f"{actor.name} ended with an open transaction: rolled back")
@@ -387,7 +399,9 @@ class Scheduler:
     def _decide(self) -> Actor | None:
         try:
             if self.observer is not None:
+                self.may_connect = True
                 self.observer(len(self.steps))
+                self.may_connect = False
             offers = self.offers()
             if self._is_over(offers):
                 return None
@@ -417,12 +431,14 @@ class Scheduler:
         actor.timed_out = decision != actor.name
         if actor.timed_out:
             self._note_timeout(actor)
+        actor.taken += 1
         self.steps.append(actor.step)
         self.schedule.append(decision)
         return actor
 
     def _note_timeout(self, actor: Actor) -> None:
         actor.step.outcome = "timeout"
+        self.clock += actor.waiting.patience if actor.waiting is not None else actor.timeout or 0
         if self.track:
             actor.step.touched["everything"] = "w"
         cycle = self.cycle(actor)

@@ -10,6 +10,11 @@ from typing import NamedTuple
 
 _COMMENTS = re.compile(r"(\s+|--[^\n]*(\n|$)|/\*.*?\*/|;)*", re.DOTALL)
 _BUSY_TIMEOUT = re.compile(r"pragma\s+busy_timeout\s*[=(]\s*(\d+)", re.IGNORECASE)
+#: PRAGMAs that set a flag of the connection and look at no file (SQLite: ``PragTyp_FLAG``).
+_FLAG = re.compile(
+    r"(query_only|foreign_keys|recursive_triggers|trusted_schema|ignore_check_constraints|"
+    r"reverse_unordered_selects|automatic_index|defer_foreign_keys)\s*[=(]"
+)
 _CHANGES = {"insert", "update", "delete", "replace"}
 
 
@@ -41,7 +46,8 @@ def kind_of(sql: str) -> str:
 
     ``read``; ``insert`` (INSERT, UPDATE, DELETE, REPLACE, before which `sqlite3` begins a
     transaction by itself); ``change`` (other writes, DDL); ``begin``, ``begin immediate``,
-    ``begin exclusive``; ``commit``; ``end`` (ROLLBACK); ``other`` (PRAGMA, SAVEPOINT, …).
+    ``begin exclusive``; ``commit``; ``end`` (ROLLBACK); ``flag`` (a PRAGMA that sets a flag of the
+    connection); ``other`` (other PRAGMAs, SAVEPOINT, …).
     """
     comment = _COMMENTS.match(sql)
     words = sql[comment.end() if comment else 0 :].lower().replace(";", " ").split()
@@ -59,6 +65,8 @@ def kind_of(sql: str) -> str:
         return "commit"
     if first == "rollback":
         return "other" if "to" in words else "end"
+    if first == "pragma" and _FLAG.match(" ".join(words[1:])):
+        return "flag"
     return "change" if first in ("create", "drop", "alter") else "other"
 
 
