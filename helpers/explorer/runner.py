@@ -19,6 +19,7 @@ from typing import Any
 
 from helpers.explorer import pools, primitives, waiting
 from helpers.explorer.actors import Actor, Crew
+from helpers.explorer.deadlocks import why_blocked
 from helpers.explorer.privacy import FoundShared
 from helpers.explorer.processor import Together
 from helpers.explorer.program import Outcome, Program, Run
@@ -256,7 +257,7 @@ def _why_not(scheduler: Scheduler, name: str, offers: list[str]) -> str:
         return f"{name} has ended; {can}"
     if name.endswith(TIMEOUT):
         return f"the timeout of {actor.name} expires only when nobody else can go on; {can}"
-    why = scheduler.why_blocked(actor) or f"{name} cannot be chosen now"
+    why = why_blocked(actor) or f"{name} cannot be chosen now"
     return f"{why}; {can}"
 
 
@@ -272,7 +273,7 @@ def _stand(scheduler: Scheduler, program: Program) -> None:
                 frame = frame.f_back
             if frame is not None:
                 scheduler.lines[name] = frame.f_lineno
-            why = scheduler.why_blocked(actor)
+            why = why_blocked(actor)
             if why:
                 scheduler.blocked[name] = why
     scheduler.choices = [] if scheduler.ended else scheduler.offers()
