@@ -69,6 +69,7 @@ class Runner:
         self.template = program.template()
         self.crew = Crew()
         self.runs = 0
+        self._is_clean = False
         self.shared: Any = None
         self._exit = contextlib.ExitStack()
 
@@ -135,7 +136,7 @@ class Runner:
         finally:
             set_active(None)
             self._dispose()
-            scheduler.close()
+            self._is_clean = scheduler.close()
             self._collect()
         if not scheduler.ended:
             return scheduler, None
@@ -198,10 +199,16 @@ class Runner:
         return actors
 
     def _fresh_file(self) -> None:
-        """A new file, never the old one again: a lock that outlived its run stays with that one."""
-        for name in os.listdir(self.folder):
-            _remove(os.path.join(self.folder, name))
-        with open(self.path, "xb", buffering=0) as file:
+        """The old file with its first content, if nobody can have it open; else a new one.
+
+        A lock that outlived its run stays with the old file.
+        """
+        names = os.listdir(self.folder)
+        if not self._is_clean or names != [os.path.basename(self.path)]:
+            for name in names:
+                _remove(os.path.join(self.folder, name))
+        self._is_clean = False
+        with open(self.path, "wb", buffering=0) as file:
             file.write(self.template)
 
 

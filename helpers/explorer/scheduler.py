@@ -69,6 +69,18 @@ def set_active(run: Scheduler | None) -> Scheduler | None:
     return before
 
 
+def alone(things: list[Any]) -> bool:
+    """Whether nothing refers to any of `things` but this list."""
+    return all(count <= _ALONE for count in _references(things))
+
+
+def _references(things: list[Any]) -> list[int]:
+    return [sys.getrefcount(thing) for thing in things]
+
+
+(_ALONE,) = _references([object()])
+
+
 class Scheduler:
     """One run of a program: who is where, who may go on, what has happened so far.
 
@@ -214,14 +226,19 @@ class Scheduler:
                 self._lend_baton(actor)
         self.running = None
 
-    def close(self) -> None:
-        """Close what is open and let go of it, or it would wait for the garbage collector."""
-        for connection in self.connections:
-            connection.abandon()
-        self.connections.clear()
+    def close(self) -> bool:
+        """Close what is open and let go of it, or it would wait for the garbage collector.
+
+        Returns whether that was all: a cursor that is alive keeps its connection half open, with
+        its locks, even after `close`.
+        """
         for actor in self.actors.values():
             actor.let_go()
         self.last = self.observer = None
+        connections, self.connections = self.connections, []
+        for number in range(len(connections)):
+            connections[number].abandon()
+        return alone(connections)
 
     # -- called by the program's threads -----------------------------------------------
 
