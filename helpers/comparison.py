@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from helpers.load import LoadResult
 from helpers.sandbox import SandboxResult
+from helpers.workloads import Cancelled
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Columns of `table`.
 TABLE_COLUMNS = [
-    "runs", "of which broken", "ended", "acknowledged", "lost", "errors", "units/s",
-    "longest wait, ms",
+    "runs", "of which broken", "ended", "acknowledged", "lost", "leaked",
+    "errors", "units/s", "longest wait, ms",
 ]  # fmt: skip
 
 
@@ -22,8 +23,10 @@ def table(runs: Mapping[str, Sequence[LoadResult | SandboxResult]]) -> pd.DataFr
     """One row per variant, its runs added up; the index is called ``variant``.
 
     A run is broken when a unit of work raised, a thread hung, the process crashed, or the
-    audit does not hold. ``units/s`` counts acknowledged units only. A process that crashed
-    or hung tells nothing else than that; the column ``ended`` says so.
+    audit does not hold. A unit that raised `Cancelled` gave up on purpose, which is no error.
+    ``leaked`` counts units that raised and are stored all the same; ``units/s`` counts
+    acknowledged units only. A process that crashed or hung tells nothing else than that; the
+    column ``ended`` says so.
 
     Args:
         runs: variant -> results of `load.run` or `sandbox.run_load`, one or more each.
@@ -43,7 +46,12 @@ def table(runs: Mapping[str, Sequence[LoadResult | SandboxResult]]) -> pd.DataFr
 def is_broken(result: LoadResult | SandboxResult) -> bool:
     """Whether a run lost something, raised, hung or crashed."""
     run = _load(result)
-    return run is None or not run.ok
+    return run is None or bool(run.hung or _errors(run) or not run.audit or not run.audit.holds)
+
+
+def _errors(run: LoadResult) -> int:
+    """How many units raised, those apart that gave up on purpose."""
+    return sum(failure.error.kind != Cancelled.__name__ for failure in run.failures)
 
 
 def _load(result: LoadResult | SandboxResult) -> LoadResult | None:
@@ -65,14 +73,15 @@ def _row(results: Sequence[LoadResult | SandboxResult]) -> tuple[object, ...]:
         _ended(results),
         acknowledged,
         sum(audit.lost for audit in audits),
-        sum(len(run.failures) for run in loads),
+        sum(audit.unacknowledged for audit in audits),
+        sum(map(_errors, loads)),
         round(acknowledged / seconds) if seconds else 0,
         round(max(waits, default=0.0) * 1e3),
     )
 
 
 def _ended(results: Sequence[LoadResult | SandboxResult]) -> str:
-    """How the runs ended, in words: ``"all"``, or what became of the others."""
+    """How the runs ended, in words: ``"to the end"``, or what became of the others."""
     words: list[str] = []
     for result in results:
         run = _load(result)
@@ -81,4 +90,4 @@ def _ended(results: Sequence[LoadResult | SandboxResult]) -> str:
         elif run is not None and run.hung:
             words.append("a thread hung")
     counts = {word: words.count(word) for word in dict.fromkeys(words)}
-    return ", ".join(f"{count} × {word}" for word, count in counts.items()) or "all"
+    return ", ".join(f"{count} × {word}" for word, count in counts.items()) or "to the end"

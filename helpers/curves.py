@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 
 from helpers.figures import PALETTE, Picture
 
-#: Colour, marker and line of the first curve, the second, …
+#: Colour, marker and line of the first curve, the second, …: where curves lie on each other,
+#: the solid one is seen between the dashes of those above it.
 _STYLES = (
+    (PALETTE["stored"].color, "o", "-"),
     (PALETTE["lost"].color, "s", "--"),
     (PALETTE["reduced"].color, "^", "-."),
-    (PALETTE["stored"].color, "o", "-"),
     (PALETTE["unacknowledged"].color, "D", ":"),
 )
 

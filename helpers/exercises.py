@@ -2,20 +2,24 @@
 
 `check` runs thread functions in every order and names a schedule that breaks them;
 `check_strategy` does so with two threads that share a strategy; `check_under_load` runs a
-strategy at full speed, several times.
+strategy at full speed, several times, and `check_closing` counts its open connections.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import html
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from helpers import lessons, load, sandbox
+from helpers import databases, lessons, load, sandbox
 from helpers.explorer import Exploration, Program, explore
-from helpers.promises import INCREMENTS, Promise, StrategyClass, of
+from helpers.opened import Opened
+from helpers.promises import INCREMENTS, Promise, StrategyClass, add_one, of
 from helpers.promises import no_increment_lost as no_increment_lost
 from helpers.stage import Stage
 from helpers.workloads import Cancelled, Workload
@@ -182,7 +186,11 @@ def _alone(program: Program) -> str:
 
 
 def check_strategy(
-    strategy: StrategyClass, *, journal_mode: str = "delete", nested: bool = False
+    strategy: StrategyClass,
+    *,
+    journal_mode: str = "delete",
+    nested: bool = False,
+    promises: Sequence[Promise] = (),
 ) -> Verdict:
     """Try a learner's strategy in every order of two threads that share it.
 
@@ -191,6 +199,7 @@ def check_strategy(
             database, or a `functools.partial` of one. A method ``read`` is tried as well.
         journal_mode: ``"delete"`` or ``"wal"``.
         nested: whether to try a unit of work that calls ``write`` again.
+        promises: other promises than those of `helpers.promises`.
 
     It is solved when each promise of `helpers.promises` is kept in every schedule and no
     thread sees an error; a unit inside a unit may be refused with one.
@@ -199,7 +208,7 @@ def check_strategy(
         TypeError: if it is a class without ``write``.
         ValueError: if its SQL calls cannot be stepped.
     """
-    promises = of(strategy, nested)
+    promises = promises or of(strategy, nested)
     alone = _alone(INCREMENTS.alone(strategy, journal_mode))
     if alone:
         return Verdict(False, alone)
@@ -232,6 +241,61 @@ def _judged(found: Exploration, promise: Promise) -> Verdict | None:
     if not found.complete:
         return Verdict(False, f"too many orders to try them all. {found.verdict}", found)
     return None
+
+
+def check_closing(strategy: load.StrategyFactory, *, threads: int = 3) -> Verdict:
+    """Count a learner's open connections while threads come and go, and after `close`.
+
+    It is solved when threads that have ended leave no connection behind, when `close`, called
+    by another thread, closes those of threads that live on, and when each was closed by a call
+    of its method ``close``.
+
+    Raises:
+        ValueError: if the strategy opens no connection by the `connect` that it is given.
+    """
+    opened = Opened()
+    with databases.fresh("counter") as database:
+        chosen = strategy(database, opened.connect)
+        reason = _left_open(chosen, opened, threads)
+    if not opened.total:
+        raise ValueError(
+            "it opened no connection by the connect that it was given: call connect(path, ...), "
+            "the second argument of __init__"
+        )
+    return Verdict(not reason, reason or "threads came, went and stayed: all connections closed")
+
+
+def _left_open(strategy: Any, opened: Opened, threads: int) -> str:
+    """Which connections a strategy leaves open; empty if none."""
+    counts = []
+    for _ in range(threads):
+        with ThreadPoolExecutor(1) as executor:
+            executor.submit(strategy.write, add_one).result()
+        # The executor refers to its thread, and the thread may keep the connection.
+        del executor
+        gc.collect()
+        counts.append(len(opened.threads))
+    if counts[-1] > counts[0]:
+        return (
+            f"{threads} threads have come and gone, and {counts[-1]} connections are still open: "
+            "who closes a connection when its thread ends?"
+        )
+    if opened.dropped:
+        return (
+            f"{threads} threads have ended, and their connections were dropped without a call of "
+            "close(): since Python 3.13 each is a ResourceWarning"
+        )
+    barrier = threading.Barrier(threads)
+    with ThreadPoolExecutor(threads) as executor:
+        list(executor.map(lambda _: (barrier.wait(), strategy.write(add_one)), range(threads)))
+        try:
+            strategy.close()
+        except Exception as error:
+            return f"close(), called by another thread, raised {type(error).__name__}: {error}"
+        left = len(opened.threads)
+    if left:
+        return f"after close(), {left} connections are still open, those of threads that live on"
+    return ""
 
 
 def check_under_load(

@@ -1,7 +1,7 @@
 import pytest
 
 from helpers import comparison, load, sandbox, workloads
-from helpers.history import History
+from helpers.history import CallError, History
 from helpers.sandbox import SandboxResult
 from helpers.strategies.shared import SharedConnection
 from helpers.workloads import Audit
@@ -19,8 +19,8 @@ def result(**changes):
 
 def test_runs_are_added_up():
     table = comparison.table({"good": [result(), result()], "bad": [result(audit=Audit(10, 7))]})
-    assert list(table.loc["good"]) == [2, 0, "all", 20, 0, 0, 20, 250]
-    assert list(table.loc["bad"]) == [1, 1, "all", 10, 3, 0, 20, 250]
+    assert list(table.loc["good"]) == [2, 0, "to the end", 20, 0, 0, 0, 20, 250]
+    assert list(table.loc["bad"]) == [1, 1, "to the end", 10, 3, 0, 0, 20, 250]
     assert table.index.name == "variant"
 
 
@@ -33,6 +33,15 @@ def test_what_crashed_or_hung_is_said_and_counts_as_broken():
     assert (row["runs"], row["of which broken"]) == (4, 3)
     assert row["ended"] == "1 × SIGSEGV, 1 × hung, 1 × a thread hung"
     assert row["acknowledged"] == 10
+
+
+def test_a_unit_that_gave_up_on_purpose_is_no_error():
+    gave_up = load.UnitError("T1", 3, CallError("Cancelled", "called off", ""), "")
+    failed = load.UnitError("T1", 3, CallError("ValueError", "no", ""), "")
+    assert not comparison.is_broken(result(failures=(gave_up,)))
+    assert comparison.is_broken(result(failures=(gave_up, failed)))
+    table = comparison.table({"both": [result(failures=(gave_up, failed), audit=Audit(10, 10, 2))]})
+    assert list(table.loc["both", ["leaked", "errors"]]) == [2, 1]
 
 
 def test_nothing_to_compare_is_an_error():

@@ -3,6 +3,8 @@
 import contextlib
 import ctypes
 import itertools
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -10,7 +12,7 @@ import threading
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
-from units import PATIENCE, Thread, add, elsewhere, increment, look, stored, until
+from units import PATIENCE, Interruption, Thread, add, elsewhere, increment, look, stored, until
 
 from helpers import databases
 from helpers.strategies.errors import (
@@ -416,3 +418,68 @@ def test_bad_numbers_are_refused_by_name(database, name):
 def test_a_database_in_memory_is_refused():
     with pytest.raises(ValueError, match="Writer opens several connections"):
         Writer(":memory:")
+
+
+#: When Ctrl-C comes to the second of five threads whose units are in one group.
+MOMENTS = ["before its unit runs", "while its unit runs", "when a function written in C returns"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_interruption_keeps_nobody_of_its_group_waiting(moment):
+    # Each thread of a group wakes the next: whoever is interrupted must not break that chain.
+    if moment in MOMENTS[:2]:
+        if os.name != "posix":
+            pytest.skip("on Windows waiting for a lock cannot be interrupted")
+        Interrupted(moment).run(1_000_000)
+        return
+    number = next(n for n in itertools.count(1) if not Interrupted(moment).run(n))
+    assert number > 5
+
+
+class Interrupted:
+    """Five threads with a unit each; the second, which is the main one, is interrupted."""
+
+    def __init__(self, moment):
+        self.moment = moment
+        self.runs, self.over = threading.Event(), threading.Event()
+
+    def run(self, number):
+        """Whether it was interrupted at the `number`-th place, or from outside."""
+        with databases.fresh("counter", "wal") as database:
+            self.writer = Writer(database, settings=QUICK)
+            with Busy(self.writer) as self.busy:
+                first = Thread(self.writer.write, increment)
+                until(lambda: self.writer.waiting == 1)
+                crowd = Thread(self._crowd)
+                with Interruption(number) as interruption:
+                    self.writer.write(self._unit)
+                self.over.set()
+                threads = crowd.get()
+            for thread in (first, *threads):
+                thread.get()
+            self.writer.close()
+            assert stored(database) in (4, 5)
+        return interruption.happened
+
+    def _unit(self, connection):
+        if self.moment == MOMENTS[1]:
+            self.runs.set()
+            assert self.over.wait(PATIENCE)
+        return increment(connection)
+
+    def _crowd(self):
+        until(lambda: self.writer.waiting == 2 or self.over.is_set())
+        there = self.writer.waiting
+        threads = [Thread(self.writer.write, increment) for _ in range(3)]
+        until(lambda: self.writer.waiting == there + 3)
+        if self.moment == MOMENTS[0]:
+            self._interrupt()
+        self.busy.end.set()
+        if self.moment == MOMENTS[1]:
+            assert self.runs.wait(PATIENCE)
+            self._interrupt()
+        return threads
+
+    def _interrupt(self):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        assert self.over.wait(PATIENCE)

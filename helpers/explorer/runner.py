@@ -233,12 +233,26 @@ class Follow:
             ScheduleError: if that thread cannot take a step now.
         """
         position = len(scheduler.schedule)
-        if position >= len(self.schedule):
+        if position > len(self.schedule) or scheduler.schedule != self.schedule[:position]:
+            # A retry before a timeout was expected to fail.
+            raise ScheduleError(f"step {position}: {scheduler.schedule[-1]} need not wait longer")
+        if position == len(self.schedule):
             return None
         name = self.schedule[position]
         if name not in offers:
-            raise ScheduleError(f"step {position + 1}: {_why_not(scheduler, name, offers)}")
+            retry = self._before_timeout(scheduler, name, offers)
+            if retry is None:
+                raise ScheduleError(f"step {position + 1}: {_why_not(scheduler, name, offers)}")
+            return retry
         return name
+
+    @staticmethod
+    def _before_timeout(scheduler: Scheduler, name: str, offers: list[str]) -> str | None:
+        """A thread that has to try again, in vain, before anybody's timeout can expire."""
+        if not name.endswith(TIMEOUT):
+            return None
+        actors = scheduler.actors
+        return next((o for o in offers if o in actors and actors[o].waiting is not None), None)
 
     def erased(self, name: str) -> None:
         """The chosen thread still waits; `pick` is asked again and says so."""

@@ -37,7 +37,7 @@ class Guarded:
         self._reopen = functools.partial(settings.open, path, connect, read_only=read_only)
         self._in_unit = self._ended = False
         self._clean = True
-        self._query_only = False
+        self._query_only = self._lent = False
         self.connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -82,6 +82,7 @@ class Guarded:
     def lend(self) -> sqlite3.Connection:
         """The connection without rules, in autocommit; `mend` takes it back."""
         connection = self.ready()
+        self._lent = True
         connection.isolation_level = None
         return connection
 
@@ -94,8 +95,11 @@ class Guarded:
             if in_memory(self.path):
                 raise UnitError(f"{transactions.CLOSED}; the database in memory is gone with it")
             self.connection = self._open()
+        if self._lent and not self.connection.in_transaction:
+            self.connection.execute("BEGIN")
         if self.connection.in_transaction:
-            self.connection.rollback()
+            transactions.roll_back(self.connection)
+        self._lent = False
         if self._query_only:
             self.connection.execute("PRAGMA query_only = 0")
             self._query_only = False

@@ -114,6 +114,17 @@ class PerThread:
             raise
         return owned
 
+    def check_outside(self) -> None:
+        """Do nothing where the strategy may be closed.
+
+        Raises:
+            NestedError, ForkedError: inside a unit of work, or in a forked process.
+        """
+        self._process.check(self)
+        mine: _Owned | None = getattr(self._local, "owned", None)
+        if mine is not None and mine.busy:
+            raise NestedError(self)
+
     def close(self) -> None:
         """Refuse new units, wait for those that run, close all connections. Again: nothing.
 
@@ -122,10 +133,7 @@ class PerThread:
                 and are closed when their threads end, or by another `close`.
             NestedError, ForkedError: if a unit of work calls it, or a forked process.
         """
-        self._process.check(self)
-        mine: _Owned | None = getattr(self._local, "owned", None)
-        if mine is not None and mine.busy:
-            raise NestedError(self)
+        self.check_outside()
         self._closed = True
         deadline = monotonic() + self.timeout
         late = []

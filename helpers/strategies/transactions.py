@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 from helpers.strategies import UnitOfWork
@@ -48,12 +49,42 @@ def write(connection: sqlite3.Connection, unit_of_work: UnitOfWork, begin: str) 
             raise UnitError(CLOSED)
         if not connection.in_transaction:
             raise UnitError(ENDED)
-        connection.commit()
+        commit(connection)
         return result
     except BaseException:
         if is_open(connection) and connection.in_transaction:
-            connection.rollback()
+            roll_back(connection)
         raise
+
+
+def commit(connection: sqlite3.Connection) -> None:
+    """End the transaction with COMMIT, and with it every cursor that the unit left half read."""
+    _end(connection, connection.commit)
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """End the transaction with ROLLBACK, and with it every cursor that was left half read."""
+    _end(connection, connection.rollback)
+
+
+def _end(connection: sqlite3.Connection, end: Callable[[], None]) -> None:
+    """Call `end`, after closing the cursors that are half read.
+
+    Such a cursor keeps its lock, and an old snapshot for all that the connection reads later,
+    as long as somebody refers to it; the traceback of an exception is enough. An interrupt
+    hits the next statement only if another one is still running, and so tells
+    (https://www.sqlite.org/c3ref/interrupt.html).
+    """
+    connection.interrupt()
+    try:
+        end()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        for user in gc.get_referrers(connection):
+            if isinstance(user, (sqlite3.Cursor, sqlite3.Blob)):
+                user.close()
+        end()
 
 
 def read(connection: sqlite3.Connection, unit_of_work: UnitOfWork) -> Any:

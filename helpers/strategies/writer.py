@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import weakref
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -35,10 +36,12 @@ class _Job:
     A `Future` does the same at several times the cost, so `submit` has one and `write` has none.
     """
 
-    __slots__ = ("answered", "error", "given_up", "result", "unit")
+    __slots__ = ("answered", "error", "given_up", "next_ones", "result", "unit")
 
     def __init__(self, unit: UnitOfWork) -> None:
         self.unit = unit
+        # Those of the same group who are still to be woken.
+        self.next_ones: Iterator[_Job] = iter(())
         self.result: Any = None
         self.error: BaseException | None = None
         self.given_up = False
@@ -57,16 +60,6 @@ class _Job:
         """Tell the submitter, unless the submitter was told."""
         if self.answered.locked():
             self.answered.release()
-
-    def wait(self) -> Any:
-        """The result, or the error, once the writer has answered."""
-        self.answered.acquire()
-        if self.error is None:
-            return self.result
-        try:
-            raise self.error
-        finally:
-            del self  # or the traceback would keep the job, and the job the traceback
 
 
 class _Promise(_Job):
@@ -147,6 +140,8 @@ class Writer:
         self._queue: queue.Queue[_Job | None] = queue.Queue(backlog)
         # What is not answered yet, wherever it is; who takes a job out of here answers it.
         self._pending: dict[_Job, None] = {}
+        # Those of the last group whom the others are waking.
+        self._woken: Iterator[_Job] = iter(())
         self._closed = self._refuses = False
         self._ended = False
         self._death: BaseException | None = None
@@ -166,15 +161,26 @@ class Writer:
             WriterDied: if the writer's thread ended before it could answer.
             sqlite3.Error, Exception: what SQLite or the unit raise.
         """
-        job = self._put(_Job(unit_of_work))
+        job = _Job(unit_of_work)
         try:
-            return job.wait()
+            self._put(job)
+            job.answered.acquire()
         except BaseException:
-            # It may be Ctrl-C, while the job was waiting.
+            # Ctrl-C: do not begin, and whoever wakes this job goes on to the next one.
             job.give_up()
             raise
         finally:
-            del job
+            # See `_answer_all`. No Python function is called, or Ctrl-C could come in between.
+            for other in job.next_ones:
+                other.answered.release()
+                if not other.given_up:
+                    break
+        if job.error is None:
+            return job.result
+        try:
+            raise job.error
+        finally:
+            del job  # or the traceback would keep the job, and the job the traceback
 
     def submit(self, unit_of_work: UnitOfWork, /) -> Future[Any]:
         """Put it in the queue, waiting for room; the future answers once it is committed.
@@ -247,6 +253,7 @@ class Writer:
             return
         if threading.current_thread() is self._thread:
             raise NestedError(self)
+        self._readers.check_outside()
         self._refuses = self._refuses or not drain
         self._closed = True
         # Wakes the thread if it waits for work; if the queue is full, it does not wait.
@@ -265,8 +272,7 @@ class Writer:
         try:
             while self._fill(jobs):
                 self._commit_or_retry(jobs)
-                for job in jobs:
-                    self._answer(job)
+                self._answer_all(jobs)
                 jobs.clear()
         except BaseException as error:
             self._death = error
@@ -294,6 +300,28 @@ class Writer:
                     self._pending.pop(job, None)
         return bool(jobs)
 
+    def _answer_all(self, jobs: list[_Job]) -> None:
+        """Answer futures, and wake one of the threads that wait: each wakes the next one.
+
+        Were all awake at once, they would queue up for the interpreter's lock (GIL), and most
+        of the time would go into handing it over.
+        """
+        for job in self._woken:
+            # Left over only if a thread was interrupted twice while it woke the next one.
+            job.answer()
+        self._woken = next_ones = iter([job for job in jobs if not isinstance(job, _Promise)])
+        for job in jobs:
+            if isinstance(job, _Promise):
+                self._answer(job)
+            else:
+                job.next_ones = next_ones
+        for job in next_ones:
+            job.answer()
+            if not job.given_up:
+                break
+        for job in jobs:
+            self._pending.pop(job, None)
+
     def _answer(self, job: _Job) -> None:
         """Answer a job, unless somebody has."""
         if job in self._pending:
@@ -302,6 +330,8 @@ class Writer:
 
     def _refuse_all(self) -> None:
         """Answer what is left: with the thread gone nobody else would."""
+        for job in self._woken:
+            job.answer()
         while self._pending:
             with contextlib.suppress(KeyError):
                 job, _ = self._pending.popitem()
@@ -332,7 +362,7 @@ class Writer:
             connection.execute(f"SAVEPOINT {UNIT}")
             self._run_unit(job, connection)
             connection.execute(f"RELEASE {UNIT}")
-        connection.commit()
+        transactions.commit(connection)
         self._connection.check_file()
         self.group_sizes[len(jobs)] += 1
 

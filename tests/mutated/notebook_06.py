@@ -92,19 +92,19 @@ MUTATIONS = [
     "            return unit_of_work(self.connection)\n"''',
     ),
     Mutation(
-        name="rollback-under-the-lock-forgotten",
+        name="lock-for-everybody",
         claims=("transaction-lock-is-proved",),
         notebook=LOCKS,
-        file="helpers/strategies/transactions.py",
-        old="            connection.rollback()",
-        new="            pass",
+        file="helpers/strategies/fairness.py",
+        old="                if self._holder is None:",
+        new="                if True:",
     ),
     Mutation(
         name="inner-unit-let-in",
         claims=("a-unit-in-a-unit-is-refused",),
         notebook=LOCKS,
         file="helpers/strategies/fairness.py",
-        old="return holder is not None and holder[0] is threading.current_thread()",
+        old="return holder is not None and holder.thread is threading.current_thread()",
         new="return False",
     ),
     Mutation(
@@ -120,8 +120,16 @@ MUTATIONS = [
         claims=("a-fair-lock-shares-evenly",),
         notebook=LOCKS,
         file="helpers/strategies/fairness.py",
-        old="self._waiting.popleft().release()",
-        new="self._waiting.pop().release()",
+        old="""\
+                self._holder = following = self._waiting[0] if self._waiting else None
+                if following is not None:
+                    del self._waiting[0]
+""",
+        new="""\
+                self._holder = following = self._waiting[-1] if self._waiting else None
+                if following is not None:
+                    del self._waiting[-1]
+""",
     ),
     Mutation(
         name="the-file-locked-in-both",
