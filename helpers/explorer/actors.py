@@ -29,9 +29,9 @@ class Actor:
 
     __slots__ = (
         "asked", "attempted", "cancelled", "connection", "connections", "done", "end",
-        "ending", "holders", "ident", "is_last", "job", "label", "locals", "name", "parameters",
-        "phase", "random", "ready", "retrying", "since", "sleeping", "slept", "sql", "step",
-        "timed_out", "timeout", "waiting", "wants", "worker",
+        "ending", "given_back", "holders", "ident", "is_last", "job", "label", "locals", "name",
+        "parameters", "phase", "random", "ready", "retrying", "since", "sleeping", "slept", "sql",
+        "step", "taken", "timed_out", "timeout", "waiting", "wants", "worker",
     )  # fmt: skip
 
     def __init__(self, name: str, job: Callable[[], Any]) -> None:
@@ -50,7 +50,8 @@ class Actor:
         self.since = 0  # number of the step at which it began to wait
         self.waiting: Any = None  # the connection in which SQLite's busy handler waits
         self.phase: object = None
-        self.attempted = 0
+        self.given_back = 0
+        self.attempted = self.taken = 0  # numbers of steps: in all when it tried; its own
         self.retrying = self.sleeping = self.timed_out = False
         self.cancelled = self.asked = self.ending = self.done = False
         self.is_last = False  # it began when all others had ended
@@ -70,6 +71,11 @@ class Actor:
             cut = isinstance(error, Cancelled)
             self.end = Text("cut short") if cut else CallError.of(error)
             _forget(error)
+
+    def gives_back(self) -> bool:
+        """While it is unwound: whether this is one of the few things it returns, not a loop."""
+        self.given_back += 1
+        return self.given_back <= 100
 
     def let_go(self) -> None:
         """After the run: drop what refers back to it."""

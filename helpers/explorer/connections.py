@@ -175,6 +175,7 @@ class SteppingConnection(sqlite3.Connection):
         actor = scheduler.me()
         if actor is None:
             return None
+        self._use(is_step=True)
         if not self.shared:
             if actor is not self.owner:
                 self._wrong_thread(actor)
@@ -203,18 +204,20 @@ class SteppingConnection(sqlite3.Connection):
         if self.lent and self.owner is not None:
             found = LentToAnother(self.number, self.owner.name, actor.name)
             raise self._scheduler.give_up(found)
-        if self.private is not None:
-            self.private.check(self._scheduler, actor)
-            self.owner = actor
-        elif self.owner is not None:
+        if self.owner is not None:
             raise sqlite3.ProgrammingError(
                 "SQLite objects created in a thread can only be used in that same thread. The "
                 f"object was created in thread {self.owner.name} and this is thread {actor.name}."
             )
 
-    def _check_private(self) -> None:
-        if self.private is not None:
-            self.private.check(self._scheduler, self._scheduler.me())
+    def _use(self, is_step: bool = False) -> None:
+        """A private connection that another thread uses is shared from now on."""
+        if self.private is None:
+            return
+        if self.private.ends(self._scheduler):
+            self.private, self.shared = None, True
+        elif not is_step:
+            self.private.note()
 
     def _call(
         self, actor: Actor | None, kind: str, call: Callable[..., Any], *arguments: Any
@@ -281,8 +284,10 @@ class SteppingConnection(sqlite3.Connection):
     ) -> Any:
         """One statement of a cursor: its steps, its implicit BEGIN, its calls."""
         what = classify(sql)
-        if what.kind == "flag" and not self.shared:
-            return self._flag(cursor, sql)
+        if what.kind == "flag":
+            self._use()
+            if not self.shared:
+                return self._flag(cursor, sql)
         actor = self._enter(what.label, sql, parameters)
         legacy = what.implicit and self._level is not None and self._regime == _LEGACY
         if legacy and not self.open_transaction:
@@ -310,6 +315,7 @@ class SteppingConnection(sqlite3.Connection):
         if actor is None or not self.shared:
             if actor is not None:
                 actor.step.before = begin
+                self._use()
             self._call(actor, classify(begin).kind, self.raw, begin)
             return actor
         actor.step.label = f"is a transaction open? no ({what.label})"
@@ -320,7 +326,7 @@ class SteppingConnection(sqlite3.Connection):
 
     def _end(self, operation: str, call: Callable[[], Any]) -> None:
         """COMMIT or ROLLBACK through a method of the connection."""
-        self._check_private()
+        self._use()
         if self._regime == 1 or (not self.shared and not self.open_transaction):
             return
         actor = self._enter(operation, operation)
@@ -338,7 +344,7 @@ class SteppingConnection(sqlite3.Connection):
     @property
     def in_transaction(self) -> bool:
         """As `sqlite3.Connection.in_transaction`; waits while another thread is inside."""
-        self._check_private()
+        self._use()
         if self.occupant is not None and self._scheduler.me() is not self.occupant:
             self._enter("in_transaction")
         return self.open_transaction
@@ -361,6 +367,7 @@ class SteppingConnection(sqlite3.Connection):
 
     def cursor(self, factory: Any = None) -> Any:
         """A cursor whose calls are steps."""
+        self._use(is_step=True)
         actor = self._scheduler.me()
         if actor is not None and not self.shared and actor is not self.owner:
             self._wrong_thread(actor)
@@ -402,7 +409,7 @@ class SteppingConnection(sqlite3.Connection):
         if self.closed or actor is None or actor.cancelled or actor.ending:
             self._close()
             return
-        self._check_private()
+        self._use()
         if self.shared or self.open_transaction:
             self._enter("close")
         self._close()

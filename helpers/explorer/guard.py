@@ -12,12 +12,6 @@ from helpers.explorer.scheduler import Scheduler
 class Unseen(RuntimeError):
     """The program opened a connection whose calls are no steps."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "the program opens a connection by other means than sqlite3.connect, or by a "
-            "sqlite3.connect that was kept where the explorer does not find it"
-        )
-
 
 @functools.cache
 def watch() -> None:
@@ -32,4 +26,8 @@ def _see(event: str, _arguments: Any) -> None:
     if event == "sqlite3.connect":
         run = Scheduler.here()
         if run is not None and not run.may_connect:
-            raise Unseen if run.me() is None else run.give_up(Unseen())
+            unseen = Unseen(
+                "the program opens a connection by other means than sqlite3.connect, or by a "
+                "sqlite3.connect that was kept where the explorer does not find it"
+            )
+            raise unseen if run.me() is None else run.give_up(unseen)

@@ -89,7 +89,7 @@ class StepLock(_Named):
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """As `threading.Lock.acquire`; a timeout expires when nobody else can move."""
         run = _run()
-        if self._fresh or run.me() is None or self._is_own(run):
+        if self._fresh or run.me() is None or self._is_own(run, is_step=not self._free()):
             self._fresh = False
         elif not blocking:
             run.point(f"try {self.name}")
@@ -106,12 +106,15 @@ class StepLock(_Named):
         self._take()
         return True
 
-    def _is_own(self, run: Scheduler) -> bool:
-        """Whether only this thread uses it, and does not wait for itself."""
-        if self._private is None:
+    def _is_own(self, run: Scheduler | None, is_step: bool = False) -> bool:
+        """Whether this use is no step, for only this thread has used it so far."""
+        if self._private is None or run is None:
             return False
-        self._private.check(run, run.me())
-        return self._free()
+        if self._private.ends(run):
+            self._private = None
+        elif not is_step:
+            self._private.note()
+        return self._private is not None and not is_step
 
     def release(self) -> None:
         """As `threading.Lock.release`; no step of its own, it belongs to the one before."""
@@ -119,16 +122,12 @@ class StepLock(_Named):
             raise RuntimeError("release unlocked lock")
         self.owner = None
         run = Scheduler.here()
-        if run is not None and self._private is not None:
-            self._private.check(run, run.me())
-        elif run is not None:
+        if not self._is_own(run) and run is not None:
             run.touch(self.name, "w")
 
     def locked(self) -> bool:
         """Whether somebody holds it."""
-        run = Scheduler.here()
-        if run is not None and self._private is not None:
-            self._private.check(run, run.me())
+        self._is_own(Scheduler.here())
         return self.owner is not None
 
     def __enter__(self) -> bool:
@@ -226,9 +225,12 @@ class _StepQueue(_Named):
         self, what: str, block: bool, timeout: float | None, ready: Callable[[], bool]
     ) -> bool:
         run = _run()
-        if run.me() is None or not block:
-            if run.me() is not None:
-                run.point(f"{what} {self.name}")
+        actor = run.me()
+        # A finalizer may put back what a thread had taken that is being unwound.
+        if actor is None or (actor.cancelled and what == "put into" and actor.gives_back()):
+            return ready()
+        if not block:
+            run.point(f"{what} {self.name}")
             done = ready()
         else:
             done = run.point(f"{what} {self.name}", ready=ready, timeout=timeout, wants=self.name)

@@ -1,11 +1,11 @@
-"""What one thread made and only that thread uses is nobody else's business: no steps.
+"""What one thread made and nobody else uses yet is nobody else's business: no steps.
 
 A lock, or a connection that any thread may use, counts as private to the thread that made it
-until another thread uses it. Then the run is given up, the thing is remembered as shared
-(`Program.found_shared`), and the exploration begins anew. So nothing is overlooked: up to that
-first use by another thread, no one could notice when the private steps were taken.
-
-The thread that closes what `Program.share` returned may use everything: all others have ended.
+until another thread uses it; from then on it is shared. That other use could not have come
+before the maker's last private one if the maker has taken a step in between: else it would be
+seen to come before that step in another schedule. If the maker has taken none, the run is given
+up, the thing is remembered as shared from the start (`Program.found_shared`), and the exploration
+begins anew. So nothing is overlooked.
 """
 
 from __future__ import annotations
@@ -28,20 +28,30 @@ class FoundShared(RuntimeError):
 class Private:
     """The mark of a thing that counts as private to the thread that made it."""
 
-    __slots__ = ("maker", "thing")
+    __slots__ = ("maker", "thing", "used_at")
 
     def __init__(self, maker: Actor, thing: str) -> None:
         self.maker = maker
         self.thing = thing
+        self.used_at = -1  # how many steps the maker had taken at its last use
 
-    def check(self, run: Scheduler, user: Actor | None) -> None:
-        """Give up `run` if `user`, a thread of the program, is not the one that made it.
+    def ends(self, run: Scheduler) -> bool:
+        """Whether it is shared from now on, for the calling thread did not make it.
 
         Raises:
-            Cancelled: then.
+            Cancelled: the run is given up, with `FoundShared`.
         """
-        if user is not self.maker and user is not None and not user.is_last:
+        user = run.me()
+        if user is self.maker:
+            return False
+        # The thread that closes what `Program.share` returned begins when all others have ended.
+        if user is not None and not user.is_last and self.maker.taken == self.used_at:
             raise run.give_up(FoundShared(self.thing))
+        return True
+
+    def note(self) -> None:
+        """The maker has used it, and not in a step of its own."""
+        self.used_at = self.maker.taken
 
 
 def private(run: Scheduler, kind: str) -> Private | None:

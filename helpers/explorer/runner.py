@@ -67,6 +67,7 @@ class Runner:
         self.track = track
         self.template = program.template()
         self.crew = Crew()
+        self.runs = 0
         self.shared: Any = None
         self._exit = contextlib.ExitStack()
 
@@ -79,6 +80,9 @@ class Runner:
             stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self.path = os.path.join(self.folder, "database.db")
             stack.callback(self.crew.close)
+            if gc.isenabled():  # a collection inside a run would call finalizers at any step
+                gc.disable()
+                stack.callback(gc.enable)
             self.together = stack.enter_context(Together(self.crew.native_ids))
             functions = [*self.program.threads.values()]
             if self.program.share is not None:
@@ -131,6 +135,7 @@ class Runner:
             set_active(None)
             self._dispose()
             scheduler.close()
+            self._collect()
         if not scheduler.ended:
             return scheduler, None
         ends = {name: actor.end for name, actor in actors.items()}
@@ -138,6 +143,12 @@ class Runner:
         ends.update(others)
         cycle = scheduler.cycles[0] if scheduler.cycles else ""
         return scheduler, self.program.judge(self.path, scheduler.ended, ends, cycle)
+
+    def _collect(self) -> None:
+        """Between the runs, now and then: what they left in circles is young."""
+        self.runs += 1
+        if self.runs % 256 == 0:
+            gc.collect(0)
 
     def _try_lending(self) -> None:
         """Let the threads take turns, and see whether one uses what was lent to another."""
@@ -214,12 +225,26 @@ class Follow:
             ScheduleError: if that thread cannot take a step now.
         """
         position = len(scheduler.schedule)
-        if position >= len(self.schedule):
+        if position > len(self.schedule) or scheduler.schedule != self.schedule[:position]:
+            # A retry before a timeout was expected to fail.
+            raise ScheduleError(f"step {position}: {scheduler.schedule[-1]} need not wait longer")
+        if position == len(self.schedule):
             return None
         name = self.schedule[position]
         if name not in offers:
-            raise ScheduleError(f"step {position + 1}: {_why_not(scheduler, name, offers)}")
+            retry = self._before_timeout(scheduler, name, offers)
+            if retry is None:
+                raise ScheduleError(f"step {position + 1}: {_why_not(scheduler, name, offers)}")
+            return retry
         return name
+
+    @staticmethod
+    def _before_timeout(scheduler: Scheduler, name: str, offers: list[str]) -> str | None:
+        """A thread that has to try again, in vain, before anybody's timeout can expire."""
+        if not name.endswith(TIMEOUT):
+            return None
+        actors = scheduler.actors
+        return next((o for o in offers if o in actors and actors[o].waiting is not None), None)
 
     def erased(self, name: str) -> None:
         """The chosen thread still waits; `pick` is asked again and says so."""

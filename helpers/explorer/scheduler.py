@@ -298,6 +298,7 @@ class Scheduler:
         if actor.retrying and actor.phase == phase:
             self.steps.pop()
             self.schedule.pop()
+            actor.taken -= 1
             actor.attempted = len(self.steps)
             self.tried.add(actor.name)
             self.chooser.erased(actor.name)
@@ -430,6 +431,7 @@ class Scheduler:
         actor.timed_out = decision != actor.name
         if actor.timed_out:
             self._note_timeout(actor)
+        actor.taken += 1
         self.steps.append(actor.step)
         self.schedule.append(decision)
         return actor
