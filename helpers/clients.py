@@ -131,6 +131,14 @@ class Report:
         return pd.DataFrame(rows, columns=columns).rename_axis("client")
 
 
+def browser(url: str, timeout: float = TIMEOUT) -> httpx.Client:
+    """A client for one server of this machine, which keeps its connection open.
+
+    No proxy stands between two ends of one machine, and nothing has to be encrypted.
+    """
+    return httpx.Client(base_url=url, timeout=timeout, trust_env=False, verify=False)
+
+
 def run(
     url: str | Sequence[str],
     requests: Sequence[Request],
@@ -194,23 +202,19 @@ class _Crew:
         return perf_counter() - self.began
 
     def _work(self, client: int) -> None:
-        # No proxy between two ends of one machine, and nothing to be encrypted.
-        url = self.urls[client % len(self.urls)]
-        with httpx.Client(
-            base_url=url, timeout=self.timeout, trust_env=False, verify=False
-        ) as browser:
+        with browser(self.urls[client % len(self.urls)], self.timeout) as sender:
             self.barrier.wait()
             try:
                 for number, request in enumerate(self.requests):
-                    self.answers.append(self._ask(browser, client, number, request))
+                    self.answers.append(self._ask(sender, client, number, request))
             except BaseException as error:
                 self.failure = error
 
-    def _ask(self, browser: httpx.Client, client: int, number: int, request: Request) -> Answer:
+    def _ask(self, sender: httpx.Client, client: int, number: int, request: Request) -> Answer:
         began = perf_counter()
         status, error, message, value = 0, "", "", None
         try:
-            response = browser.request(*request)
+            response = sender.request(*request)
         except httpx.TransportError as failure:
             error, message = type(failure).__name__, str(failure)
         else:

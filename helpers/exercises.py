@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -138,6 +139,59 @@ def _post_increment(opened: _Opened) -> None:
     answer = opened.app.test_client().post("/increment")
     if answer.status_code != 200:
         raise RuntimeError(f"the request was answered with status {answer.status_code}")
+
+
+def check_server(
+    application: Callable[[str], contextlib.AbstractContextManager[Any]],
+    serve: Callable[..., Any],
+    *,
+    runs: int = 3,
+) -> Verdict:
+    """Serve a learner's application to sixteen clients, until a promise breaks, `runs` times.
+
+    Args:
+        application: as for `webload.run`.
+        serve: the server: `servers.wsgi`, `servers.asgi` or `servers.cherrypy`.
+        runs: how many runs it must survive.
+
+    It is solved when in every run each request is answered well, each acknowledged sale is
+    stored, and it is stored before it is acknowledged. That is evidence, not proof.
+    """
+    from helpers import webload
+
+    for _ in range(runs):
+        early = sandbox.call(webload.answered_too_early, application, serve)
+        result = webload.run_sandboxed(application, serve)
+        reason = _what_broke_served(result) or _too_early(early)
+        if reason:
+            return Verdict(False, reason)
+    return Verdict(True, f"{runs} runs of sixteen clients, and every promise was kept")
+
+
+def _too_early(early: sandbox.SandboxResult) -> str:
+    if early.kind != "returned":
+        return f"in one of the runs {early}"
+    return "a sale was acknowledged before it was stored" if early.value else ""
+
+
+def _what_broke_served(result: sandbox.SandboxResult) -> str:
+    """The first thing that is wrong, worded without numbers that differ from run to run."""
+    if result.kind != "returned":
+        return f"in one of the runs {result}"
+    served = result.value
+    if served.report.failed:
+        (error, message), _ = Counter(
+            (answer.error or f"status {answer.status}", answer.message)
+            for answer in served.report.failed
+        ).most_common(1)[0]
+        return f"visitors are told {error}: {message}".rstrip(": ")
+    if served.errors:
+        return f"after the answer was sent, {served.errors[0].kind}: {served.errors[0].message}"
+    if served.audit.lost:
+        return "no visitor saw an error, and acknowledged sales are not in the database"
+    if served.report.stale_reads:
+        return "a visitor was shown less than had been acknowledged to the same visitor before"
+    return ""
 
 
 def _verdict(found: Exploration, kept: str) -> Verdict:

@@ -108,6 +108,28 @@ def run(
     return WebResult(report, audit, (*server.errors, *closing), stopping)
 
 
+def answered_too_early(
+    application: Application, serve: Callable[..., servers.Server], *, sales: int = 100
+) -> int:
+    """How many of `sales` a client was told of before the database held them.
+
+    One client sells; after each answer it looks into the database itself.
+    """
+    early = 0
+    with (
+        databases.fresh("counter", "wal") as database,
+        application(os.fspath(database)) as app,
+        serve(app) as server,
+        contextlib.closing(database.connect()) as connection,
+        http.browser(server.url) as browser,
+    ):
+        for _ in range(sales):
+            answer = browser.post("/increment")
+            (stored,) = connection.execute("SELECT value FROM counter").fetchone()
+            early += answer.is_success and answer.json() > stored
+    return early
+
+
 def run_processes(
     application: Application,
     *,
