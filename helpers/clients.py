@@ -145,17 +145,19 @@ def run(
     *,
     clients: int = 16,
     timeout: float = TIMEOUT,
+    give_up: bool = False,
 ) -> Report:
     """Let `clients` threads send `requests`, each of them all, in order, at full speed.
 
     The clients are called C1, C2, …, start together, and keep their connection open
-    between requests, as browsers do. None gives up after an error.
+    between requests, as browsers do. None gives up after an error that it was answered.
 
     Args:
         url: of the server, without a path; of several servers, the clients take turns.
         requests: what each client sends.
         clients: how many.
         timeout: how long a client waits for one answer, in seconds.
+        give_up: whether a client ends when no answer comes, or goes on with its next request.
 
     Raises:
         ValueError, TypeError: for a bad argument, naming it.
@@ -168,7 +170,7 @@ def run(
         raise ValueError("requests must hold at least one request, as in [('GET', '/')]")
     if not timeout > 0:
         raise ValueError(f"timeout must be more than 0, not {timeout!r}")
-    crew = _Crew(urls, list(requests), clients, timeout)
+    crew = _Crew(urls, list(requests), clients, timeout, give_up)
     seconds = crew.run()
     return Report(tuple(crew.answers), clients, seconds)
 
@@ -177,9 +179,14 @@ class _Crew:
     """The client threads. The list of answers is only appended to: it needs no lock."""
 
     def __init__(
-        self, urls: list[str], requests: list[Request], clients: int, timeout: float
+        self,
+        urls: list[str],
+        requests: list[Request],
+        clients: int,
+        timeout: float,
+        give_up: bool,
     ) -> None:
-        self.urls, self.requests, self.timeout = urls, requests, timeout
+        self.urls, self.requests, self.timeout, self.give_up = urls, requests, timeout, give_up
         self.answers: list[Answer] = []
         self.barrier = threading.Barrier(clients + 1)
         self.began = 0.0
@@ -206,7 +213,10 @@ class _Crew:
             self.barrier.wait()
             try:
                 for number, request in enumerate(self.requests):
-                    self.answers.append(self._ask(sender, client, number, request))
+                    answer = self._ask(sender, client, number, request)
+                    self.answers.append(answer)
+                    if self.give_up and answer.status == 0:
+                        break
             except BaseException as error:
                 self.failure = error
 
