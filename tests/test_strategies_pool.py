@@ -263,3 +263,13 @@ def test_whoever_asked_first_is_served_first(database, write):
         thread.get()
     assert order == list(range(7))
     pool.close()
+
+
+def test_a_borrower_may_change_the_journal_mode():
+    with databases.fresh("counter", "wal") as database:
+        pool = Pool(database, readers=1)
+        assert pool.write(increment) == 1
+        with pool.checkout(write=True) as connection:
+            assert connection.execute("PRAGMA journal_mode = delete").fetchone() == ("delete",)
+        assert pool.write(increment) == pool.read(look) == 2
+        pool.close()
