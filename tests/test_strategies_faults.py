@@ -76,20 +76,20 @@ def kill_often(kind, mode, victims, kills):
                     errors.append(type(error).__name__)
                     return
 
-        threads = [Thread(work) for _ in range(4)]
+        threads, killed = [Thread(work) for _ in range(4)], []
         for number in range(kills):
             until(lambda number=number: len(told) > number * 3 or not alive(threads))
             if not alive(threads):
                 break
             victim = chance.choice(victims(strategy, threads))
             kill(victim)
-            if victim in threads:
-                victim.join(PATIENCE)
+            if victim in threads:  # it may not be killed again before it has ended
+                killed.append(victim)
                 threads[threads.index(victim)] = Thread(work)
         stop.set()
-        for thread in threads:
-            thread.join(PATIENCE)
-        hung = len(alive(threads))
+        for thread in threads + killed:
+            thread.join(2 * PATIENCE)
+        hung = len(alive(threads + killed))
         after = None
         with suppress(WriterDied):
             after = Thread(strategy.write, add(0)).get()
@@ -105,7 +105,9 @@ def alive(threads):
 @both_modes
 def test_threads_that_are_killed_while_they_write_lose_nothing(kind, mode):
     """An exception from outside may come after the COMMIT: then a unit is stored, but not told."""
-    result = sandbox.call(kill_often, kind, mode, lambda _, threads: alive(threads), 30, seconds=60)
+    result = sandbox.call(
+        kill_often, kind, mode, lambda _, threads: alive(threads), 20, seconds=100
+    )
     hung, told, in_file, tried, errors, after = result.get()
     assert hung == 0
     assert told <= in_file <= tried
@@ -113,13 +115,16 @@ def test_threads_that_are_killed_while_they_write_lose_nothing(kind, mode):
     assert after == 1
 
 
+def kill_writers(mode):
+    return [
+        kill_often(Writer, mode, lambda writer, _: [writer._thread], kills) for kills in range(1, 6)
+    ]
+
+
 @both_modes
 def test_a_writers_thread_that_is_killed_anywhere_answers_everybody(mode):
-    for kills in range(1, 6):
-        result = sandbox.call(
-            kill_often, Writer, mode, lambda writer, _: [writer._thread], kills, seconds=60
-        )
-        hung, told, in_file, tried, errors, _ = result.get()
+    for ended in sandbox.call(kill_writers, mode, seconds=100).get():
+        hung, told, in_file, tried, errors, _ = ended
         assert hung == 0
         assert told <= in_file <= tried
         assert set(errors) <= {"Killed", "WriterDied"}

@@ -241,3 +241,35 @@ def test_holders_are_sorted_by_time(pool):
             threading.current_thread().name,
             "later",
         ]
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_whoever_asked_first_is_served_first(database, write):
+    pool = Pool(database, readers=1, settings=QUICK, timeout=20)
+    order, call = [], pool.write if write else pool.read
+
+    def ask(number):
+        call(lambda connection: order.append(number))
+
+    with Held(pool, write=write):
+        threads = []
+        for number in range(6):
+            threads.append(Thread(ask, number))
+            # The first waits for the connection, the others for their turn.
+            until(lambda number=number: len(pool._turn[write]._waiting) == number)
+            until(lambda: pool._turn[write]._holder)
+    ask(6)
+    for thread in threads:
+        thread.get()
+    assert order == list(range(7))
+    pool.close()
+
+
+def test_a_borrower_may_change_the_journal_mode():
+    with databases.fresh("counter", "wal") as database:
+        pool = Pool(database, readers=1)
+        assert pool.write(increment) == 1
+        with pool.checkout(write=True) as connection:
+            assert connection.execute("PRAGMA journal_mode = delete").fetchone() == ("delete",)
+        assert pool.write(increment) == pool.read(look) == 2
+        pool.close()

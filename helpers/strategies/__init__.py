@@ -18,7 +18,11 @@ Connect = Callable[..., sqlite3.Connection]
 
 
 class Strategy(Protocol):
-    """One way for many threads to use one database. Every method may be called from any thread."""
+    """One way for many threads to use one database. Every method may be called from any thread.
+
+    But not from a finalizer or a signal handler: these interrupt a thread wherever it is, also
+    where it holds a lock of the strategy's own.
+    """
 
     def write(self, unit_of_work: UnitOfWork, /) -> Any:
         """Run it inside one write transaction and return its result once that is committed."""

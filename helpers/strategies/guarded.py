@@ -109,7 +109,8 @@ class Guarded:
             self.connection.execute("BEGIN")
         if self.connection.in_transaction:
             transactions.roll_back(self.connection)
-        self._lent = False
+        if self._lent:
+            self._lent, self._wal = False, None
         if self._query_only:
             self.connection.execute("PRAGMA query_only = 0")
             self._query_only = False
@@ -158,7 +159,8 @@ class Guarded:
 
     def moved(self) -> MovedError | None:
         """The error that `check_file` raises, None if there is no reason to."""
-        if self._file is None:
+        # The last connection that closes deletes the WAL file, and rightly.
+        if self._file is None or not transactions.is_open(self.connection):
             return None
         wal = file_identity(f"{self.path}-wal")
         self._wal = self._wal or wal

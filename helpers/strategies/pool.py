@@ -17,6 +17,7 @@ from typing import Any
 
 from helpers.strategies import Connect, UnitOfWork, transactions
 from helpers.strategies.errors import ClosedError, NestedError, Process, WaitTimeout
+from helpers.strategies.fairness import FairLock
 from helpers.strategies.guarded import Guarded
 from helpers.strategies.settings import AS_IT_IS, Path_, Settings, check_file, check_seconds
 
@@ -67,7 +68,8 @@ class Pool:
 
     The number of connections is fixed, however many threads there are. Readers are opened
     with ``mode=ro``: no mistake in a unit of work can write through them. In WAL mode readers
-    and the writer do not wait for each other; in a rollback journal SQLite makes them.
+    and the writer do not wait for each other; in a rollback journal SQLite makes them. Threads
+    get a connection in the order in which they asked.
 
     Args:
         path: the database file.
@@ -102,6 +104,8 @@ class Pool:
         # Key: does the connection write? A SimpleQueue may be put to from a finalizer, which
         # can run at any moment.
         self._idle: dict[bool, Idle] = {True: queue.SimpleQueue(), False: queue.SimpleQueue()}
+        # A queue serves those who wait in no promised order, so one at a time waits for it.
+        self._turn = {True: FairLock(), False: FairLock()}
         self._open: dict[bool, set[Guarded]] = {True: set(), False: set()}
         try:
             writer = self._add(True, Guarded(settings, path, connect))
@@ -174,11 +178,16 @@ class Pool:
         return sorted(self._holders.copy(), key=lambda holder: holder.since)
 
     def _get(self, write: bool) -> _Ticket:
-        idle = self._idle[write]
+        idle, turn = self._idle[write], self._turn[write]
+        deadline = monotonic() + self.timeout
+        if not turn.acquire(self.timeout):
+            raise WaitTimeout(self._full(write))
         try:
-            ticket = idle.get(timeout=self.timeout)
+            ticket = idle.get(timeout=max(0.0, deadline - monotonic()))
         except queue.Empty:
             raise WaitTimeout(self._full(write)) from None
+        finally:
+            turn.release()
         if ticket is None or self._closed:
             idle.put(ticket)
             raise ClosedError(self)

@@ -171,7 +171,10 @@ class Writer:
         finally:
             # See `_answer_all`. No Python function is called, or Ctrl-C could come in between.
             for other in job.next_ones:
-                other.answered.release()
+                try:
+                    other.answered.release()
+                except RuntimeError:  # the writer died just then, and has woken it
+                    continue
                 if not other.given_up:
                     break
         if job.error is None:
