@@ -340,6 +340,20 @@ def test_a_finalizer_that_comes_late_finds_the_connection_closed():
         assert connection.state() == (0, 0)
 
 
+def test_a_cursor_that_outlives_its_run_disturbs_no_other_run():
+    half_read = []
+
+    def leave_a_cursor(path):
+        with closing(connect(path)) as connection:
+            half_read.append(connection.execute("SELECT 1 UNION ALL SELECT value FROM counter"))
+
+    # The cursor keeps the read lock of its closed connection: the UPDATE that comes after it
+    # waits in vain, in this run and in no later one.
+    exploration = explore(counter(leave_a_cursor, autocommit, invariant=everything))
+    assert exploration.counts == {"error": 2, "right": 1}
+    assert exploration == explore(counter(leave_a_cursor, autocommit, invariant=everything))
+
+
 def test_what_a_program_would_do_at_exit_goes_with_its_run():
     class Registered:
         def __init__(self, path):

@@ -19,6 +19,7 @@ from typing import Any
 
 from helpers.explorer import pools, primitives, waiting
 from helpers.explorer.actors import Actor, Crew
+from helpers.explorer.deadlocks import why_blocked
 from helpers.explorer.privacy import FoundShared
 from helpers.explorer.processor import Together
 from helpers.explorer.program import Outcome, Program, Run
@@ -68,6 +69,7 @@ class Runner:
         self.template = program.template()
         self.crew = Crew()
         self.runs = 0
+        self._is_clean = False
         self.shared: Any = None
         self._exit = contextlib.ExitStack()
 
@@ -134,7 +136,7 @@ class Runner:
         finally:
             set_active(None)
             self._dispose()
-            scheduler.close()
+            self._is_clean = scheduler.close()
             self._collect()
         if not scheduler.ended:
             return scheduler, None
@@ -197,10 +199,16 @@ class Runner:
         return actors
 
     def _fresh_file(self) -> None:
-        """A new file, never the old one again: a lock that outlived its run stays with that one."""
-        for name in os.listdir(self.folder):
-            _remove(os.path.join(self.folder, name))
-        with open(self.path, "xb", buffering=0) as file:
+        """The old file with its first content, if nobody can have it open; else a new one.
+
+        A lock that outlived its run stays with the old file.
+        """
+        names = os.listdir(self.folder)
+        if not self._is_clean or names != [os.path.basename(self.path)]:
+            for name in names:
+                _remove(os.path.join(self.folder, name))
+        self._is_clean = False
+        with open(self.path, "wb", buffering=0) as file:
             file.write(self.template)
 
 
@@ -270,7 +278,7 @@ def _why_not(scheduler: Scheduler, name: str, offers: list[str]) -> str:
         return f"{name} has ended; {can}"
     if name.endswith(TIMEOUT):
         return f"the timeout of {actor.name} expires only when nobody else can go on; {can}"
-    why = scheduler.why_blocked(actor) or f"{name} cannot be chosen now"
+    why = why_blocked(actor) or f"{name} cannot be chosen now"
     return f"{why}; {can}"
 
 
@@ -286,7 +294,7 @@ def _stand(scheduler: Scheduler, program: Program) -> None:
                 frame = frame.f_back
             if frame is not None:
                 scheduler.lines[name] = frame.f_lineno
-            why = scheduler.why_blocked(actor)
+            why = why_blocked(actor)
             if why:
                 scheduler.blocked[name] = why
     scheduler.choices = [] if scheduler.ended else scheduler.offers()

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from helpers.explorer.actors import Actor, Cancelled, Crew
+from helpers.explorer.deadlocks import cycle, why_over
 from helpers.explorer.program import Step
 
 #: Seconds without a step after which a thread counts as stuck outside of any step.
@@ -66,6 +67,18 @@ def set_active(run: Scheduler | None) -> Scheduler | None:
     global _active
     before, _active = _active, run
     return before
+
+
+def alone(things: list[Any]) -> bool:
+    """Whether nothing refers to any of `things` but this list."""
+    return all(count <= _ALONE for count in _references(things))
+
+
+def _references(things: list[Any]) -> list[int]:
+    return [sys.getrefcount(thing) for thing in things]
+
+
+(_ALONE,) = _references([object()])
 
 
 class Scheduler:
@@ -213,14 +226,19 @@ class Scheduler:
                 self._lend_baton(actor)
         self.running = None
 
-    def close(self) -> None:
-        """Close what is open and let go of it, or it would wait for the garbage collector."""
-        for connection in self.connections:
-            connection.abandon()
-        self.connections.clear()
+    def close(self) -> bool:
+        """Close what is open and let go of it, or it would wait for the garbage collector.
+
+        Returns whether that was all: a cursor that is alive keeps its connection half open, with
+        its locks, even after `close`.
+        """
         for actor in self.actors.values():
             actor.let_go()
         self.last = self.observer = None
+        connections, self.connections = self.connections, []
+        for number in range(len(connections)):
+            connections[number].abandon()
+        return alone(connections)
 
     # -- called by the program's threads -----------------------------------------------
 
@@ -413,7 +431,7 @@ class Scheduler:
 
     def _is_over(self, offers: list[str]) -> bool:
         if not offers:
-            self.ended = self.ended or self._why_over()
+            self.ended = self.ended or why_over(self.actors.values())
         elif len(self.steps) >= self.step_limit:
             last = self.steps[-1].thread
             self.ended = f"endless: cut after {self.step_limit} steps, {last} was last"
@@ -441,9 +459,9 @@ class Scheduler:
         self.clock += actor.waiting.patience if actor.waiting is not None else actor.timeout or 0
         if self.track:
             actor.step.touched["everything"] = "w"
-        cycle = self.cycle(actor)
-        if cycle:
-            self.cycles.append(cycle)
+        circle = cycle(actor)
+        if circle:
+            self.cycles.append(circle)
 
     def offers(self) -> list[str]:
         """Who may be picked: those who can go on; if none, sleepers; if none, one timeout."""
@@ -470,55 +488,3 @@ class Scheduler:
         if patient:
             return [min(patient, key=lambda actor: actor.since).name + TIMEOUT]
         return []
-
-    def _why_over(self) -> str:
-        stuck = [actor for actor in self.actors.values() if not actor.done]
-        if not stuck:
-            return "finished"
-        for actor in stuck:
-            cycle = self.cycle(actor)
-            if cycle:
-                return f"deadlock: {cycle}"
-        texts = [self.why_blocked(actor) for actor in stuck if actor.wants]
-        return "deadlock: " + "; ".join(texts or ["nobody can go on"])
-
-    def why_blocked(self, actor: Actor) -> str:
-        """What `actor` waits for and who has it, in words; empty if it can go on."""
-        if actor.waiting is not None:
-            holders, wants = actor.waiting.holders(), "the lock on the database file"
-        elif actor.ready is not None and not actor.ready() and not actor.sleeping:
-            holders, wants = actor.holders() if actor.holders else (), actor.wants or actor.label
-        else:
-            return ""
-        have = [f"{holder.name} holds {what}" for holder, what in holders if holder is not None]
-        return f"{actor.name} waits for {wants}" + (f" ({', '.join(have)})" if have else "")
-
-    def cycle(self, start: Actor) -> str:
-        """The circle of threads that wait for one another, in words; empty if there is none."""
-        path: list[Actor] = []
-        actor: Actor | None = start
-        texts: dict[str, str] = {}
-        while actor is not None and actor not in path and not actor.done:
-            path.append(actor)
-            holder = next(iter(self._in_the_way_of(actor)), None)
-            if holder is None:
-                return ""
-            wants = "the database file" if actor.waiting is not None else actor.wants
-            texts[actor.name] = f"{actor.name} waits for {wants}, which {holder[0].name} holds"
-            actor = holder[0]
-        if actor is None or actor.done:
-            return ""
-        members = [member.name for member in path[path.index(actor) :]]
-        first = members.index(min(members))
-        return ", ".join(texts[name] for name in members[first:] + members[:first])
-
-    def _in_the_way_of(self, actor: Actor) -> list[tuple[Actor, str]]:
-        """Those whose locks keep `actor` waiting, threads that wait themselves first."""
-        if actor.waiting is not None:
-            holders = actor.waiting.holders()
-        elif actor.ready is not None and not actor.ready() and actor.holders is not None:
-            holders = actor.holders()
-        else:
-            return []
-        others = [(who, what) for who, what in holders if who is not None and who is not actor]
-        return [pair for pair in others if not pair[0].done] or others

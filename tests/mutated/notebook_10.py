@@ -49,7 +49,7 @@ MUTATIONS = [
         new=r"with self.__dict__.setdefault(\"lock\", threading.Lock()): return unit_of_work(self)",
     ),
     Mutation(
-        name="last-come-first-served",
+        name="one-writer-last-come-first-served",
         claims=("a-queue-keeps-the-order",),
         notebook=ONE_WRITER,
         file=ONE_WRITER,
