@@ -539,12 +539,12 @@ sqlite3.connect = functools.partial(sqlite3.connect, check_same_thread=False)
         new=r"\"pool_size\": 8",
     ),
     Mutation(
-        name="threads-enough",
+        name="no-lock-in-the-dependency",
         claims=("the-pool-waits-for-itself",),
         notebook=FASTAPI,
-        file="helpers/webload.py",
-        old="serve(app, threads=threads) as server",
-        new="serve(app, threads=64) as server",
+        file=FASTAPI,
+        old=r"opened.execute(\"BEGIN IMMEDIATE\")",
+        new="pass",
     ),
     Mutation(
         name="shops-with-one-thread",
