@@ -1,21 +1,27 @@
 """Exercises: check what a learner wrote, and say what is still wrong with it.
 
 `check` runs thread functions in every order and names a schedule that breaks them;
-`check_under_load` runs a whole strategy at full speed, several times.
+`check_strategy` does so with two threads that share a strategy; `check_under_load` runs a
+strategy at full speed, several times, and `check_closing` counts its open connections.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import html
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from helpers import load, sandbox
-from helpers.explorer import Ending, Exploration, Program, explore
-from helpers.explorer.program import Run, Step
+from helpers import databases, lessons, load, sandbox
+from helpers.explorer import Exploration, Program, explore
+from helpers.opened import Opened
+from helpers.promises import INCREMENTS, Promise, StrategyClass, add_one, of
+from helpers.promises import no_increment_lost as no_increment_lost
 from helpers.stage import Stage
 from helpers.workloads import Cancelled, Workload
 
@@ -30,12 +36,14 @@ SECONDS = 4.0
 class Verdict:
     """Whether an exercise is solved, and why (not); its text is shown in a notebook.
 
-    `exploration` is what `check` found; `stage()` replays the schedule that the reason names.
+    `exploration` is what `check` found; `stage()` replays the schedule that the reason names:
+    `schedule`, or else the first that fails.
     """
 
     solved: bool
     reason: str
     exploration: Exploration | None = field(default=None, repr=False, compare=False)
+    schedule: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
 
     def stage(self) -> Stage:
         """The stage after the schedule that broke the attempt.
@@ -43,7 +51,9 @@ class Verdict:
         Raises:
             ValueError: if no schedule did.
         """
-        schedule = _example(self.exploration) if self.exploration else None
+        schedule = self.schedule
+        if schedule is None and self.exploration is not None:
+            schedule = lessons.example(self.exploration)
         if self.exploration is None or schedule is None:
             raise ValueError("no schedule broke this attempt: there is nothing to replay")
         return Stage(self.exploration.program).run(schedule)
@@ -59,18 +69,19 @@ class Verdict:
         return f"<p><b>{word}:</b> {html.escape(reason)}</p>"
 
 
-def no_increment_lost(end: Ending) -> bool:
-    """The counter equals the number of threads that were told that all went well."""
-    return bool(end.value == len(end.succeeded))
-
-
-def check(*jobs: Callable[[str], Any], journal_mode: str = "delete") -> Verdict:
+def check(
+    *jobs: Callable[[Any], Any],
+    journal_mode: str = "delete",
+    share: Callable[[str], Any] | None = None,
+) -> Verdict:
     """Run a learner's increment in two threads, in every order.
 
     Args:
         *jobs: one function that both threads run, or one for each thread. It takes the
             path of a database and adds 1 to the one row of ``counter (id, value)``.
         journal_mode: ``"delete"`` or ``"wal"``.
+        share: takes the path; what it returns, an engine for instance, is given to both
+            threads instead of the path.
 
     It is solved when in every schedule both increments are stored and no thread sees an
     error.
@@ -81,12 +92,12 @@ def check(*jobs: Callable[[str], Any], journal_mode: str = "delete") -> Verdict:
     if len(jobs) not in (1, 2):
         raise ValueError(f"give one function, or one for each of two threads, not {len(jobs)}")
     for job in jobs:
-        alone = _alone(job, journal_mode)
+        alone = _alone(_increments((job,), journal_mode, share))
         if alone:
             return Verdict(False, alone)
     pair = jobs * 2 if len(jobs) == 1 else jobs
-    found = explore(_increments(pair, journal_mode), seconds=20, show=False)
-    return _verdict(found, "no increment is lost in any")
+    found = explore(_increments(pair, journal_mode, share), seconds=20, show=False)
+    return _verdict(found)
 
 
 def check_requests(
@@ -105,7 +116,7 @@ def check_requests(
     ((outcome, _, _),) = explore(pair[0], show=False).outcomes
     if outcome.kind != "right":
         return Verdict(False, f"already one request alone goes wrong: {outcome.text}")
-    return _verdict(explore(pair[1], seconds=20, show=False), "no increment is lost in any")
+    return _verdict(explore(pair[1], seconds=20, show=False))
 
 
 def _requests(
@@ -160,7 +171,7 @@ def check_server(
     from helpers import webload
 
     for _ in range(runs):
-        result = sandbox.call(webload.trial, application, serve)
+        result = sandbox.call(webload.trial, application, serve, seconds=60)
         reason = _what_broke_served(result)
         if reason:
             return Verdict(False, reason)
@@ -177,6 +188,8 @@ def _what_broke_served(result: sandbox.SandboxResult) -> str:
     if result.kind != "returned":
         return f"in one of the runs {result}"
     early, served = result.value
+    if early:
+        return "a sale was acknowledged before it was stored"
     if served.report.failed:
         (error, message), _ = Counter(
             (answer.error or f"status {answer.status}", answer.message)
@@ -189,123 +202,154 @@ def _what_broke_served(result: sandbox.SandboxResult) -> str:
         return "no visitor saw an error, and acknowledged sales are not in the database"
     if served.report.stale_reads:
         return "a visitor was shown less than had been acknowledged to the same visitor before"
-    return "a sale was acknowledged before it was stored" if early else ""
+    return ""
 
 
-def _verdict(found: Exploration, kept: str) -> Verdict:
-    if _example(found) is not None:
-        return Verdict(False, _lesson(found), found)
-    if not found.complete:
-        return Verdict(False, f"too many orders to try them all. {found.verdict}", found)
-    return Verdict(True, f"{found.schedules} orders, and {kept}", found)
+def _verdict(found: Exploration) -> Verdict:
+    solved = Verdict(True, f"{found.schedules} orders, and no increment is lost in any", found)
+    return _judged(found, INCREMENTS) or solved
 
 
-def _increments(jobs: tuple[Callable[[str], Any], ...], journal_mode: str) -> Program:
+def _increments(
+    jobs: tuple[Callable[[Any], Any], ...],
+    journal_mode: str,
+    share: Callable[[str], Any] | None,
+) -> Program:
     return Program(
         "counter",
         jobs,
         no_increment_lost,
-        claim="no increment is lost",
+        claim=INCREMENTS.kept,
         journal_mode=journal_mode,
+        share=share,
         name="the exercise",
     )
 
 
-def _alone(job: Callable[[str], Any], journal_mode: str) -> str:
-    """What is wrong with `job` when nothing else runs; empty if nothing is."""
-    ((outcome, _, _),) = explore(_increments((job,), journal_mode), show=False).outcomes
+def _alone(program: Program) -> str:
+    """What is wrong with one job when nothing else runs; empty if nothing is."""
+    ((outcome, _, _),) = explore(program, show=False).outcomes
+    alone = "already alone, without a second thread"
+    if outcome.ended != "finished":
+        return f"{alone}, it does not come to an end: {outcome.ended}"
     if outcome.kind == "right":
         return ""
     if outcome.raised:
-        return f"already alone, without a second thread, {outcome.threads[0][1]}"
-    return f"already alone, without a second thread: {outcome.text} in the counter, not 1"
+        return f"{alone}, {outcome.threads[0][1]}"
+    return f"{alone}: {outcome.text} in the counter, not 1"
 
 
-def _example(found: Exploration) -> tuple[str, ...] | None:
-    return found.failing or found.example("error")
+def check_strategy(
+    strategy: StrategyClass,
+    *,
+    journal_mode: str = "delete",
+    nested: bool = False,
+    promises: Sequence[Promise] = (),
+) -> Verdict:
+    """Try a learner's strategy in every order of two threads that share it.
+
+    Args:
+        strategy: a class with ``write(unit_of_work)`` that is called with the path of a
+            database, or a `functools.partial` of one. A method ``read`` is tried as well.
+        journal_mode: ``"delete"`` or ``"wal"``.
+        nested: whether to try a unit of work that calls ``write`` again.
+        promises: other promises than those of `helpers.promises`.
+
+    It is solved when each promise of `helpers.promises` is kept in every schedule and no
+    thread sees an error; a unit inside a unit may be refused with one.
+
+    Raises:
+        TypeError: if it is a class without ``write``.
+        ValueError: if its SQL calls cannot be stepped.
+    """
+    promises = promises or of(strategy, nested)
+    alone = _alone(INCREMENTS.alone(strategy, journal_mode))
+    if alone:
+        return Verdict(False, alone)
+    orders = 0
+    for promise in promises:
+        found = explore(promise.program(strategy, journal_mode), seconds=20, show=False)
+        if not _has_sql(found):
+            raise ValueError(
+                "none of its SQL calls was seen: open connections by sqlite3.connect(...), in "
+                "a class whose bases are written here or come from helpers"
+            )
+        verdict = _judged(found, promise)
+        if verdict is not None:
+            return verdict
+        orders += found.schedules
+    kept = "; ".join(promise.kept for promise in promises)
+    return Verdict(True, f"{orders} orders of {len(promises)} programs. In all of them: {kept}")
 
 
-def _lesson(found: Exploration) -> str:
-    """Which schedule breaks the attempt, what happens in it, and what to think about."""
-    schedule = _example(found)
-    run = found.replay(schedule)
-    counts = found.counts
-    shown = " ".join(schedule or ())
-    if "deadlock" in counts or "endless" in counts:
-        return (
-            f"in the order {shown} it does not come to an end: {run.outcome and run.outcome.text}"
+def _has_sql(found: Exploration) -> bool:
+    """Whether any SQL call of the attempt was a step; without one, no order was tried."""
+    _, _, schedule = found.outcomes[0]
+    return bool(schedule) and any(step.sql for step in found.replay(schedule).steps)
+
+
+def _judged(found: Exploration, promise: Promise) -> Verdict | None:
+    """The verdict on an attempt that failed, or was not tried to the end; else None."""
+    if lessons.example(found) is not None:
+        return Verdict(False, lessons.lesson(found, promise), found)
+    if not found.complete:
+        return Verdict(False, f"too many orders to try them all. {found.verdict}", found)
+    return None
+
+
+def check_closing(strategy: load.StrategyFactory, *, threads: int = 3) -> Verdict:
+    """Count a learner's open connections while threads come and go, and after `close`.
+
+    It is solved when threads that have ended leave no connection behind, when `close`, called
+    by another thread, closes those of threads that live on, and when each was closed by a call
+    of its method ``close``.
+
+    Raises:
+        ValueError: if the strategy opens no connection by the `connect` that it is given.
+    """
+    opened = Opened()
+    with databases.fresh("counter") as database:
+        chosen = strategy(database, opened.connect)
+        reason = _left_open(chosen, opened, threads)
+    if not opened.total:
+        raise ValueError(
+            "it opened no connection by the connect that it was given: call connect(path, ...), "
+            "the second argument of __init__"
         )
-    if "wrong" in counts:
-        part = f"{counts['wrong']} of {found.schedules} orders lose an increment"
-        return f"{part}, for example {shown}. {_overtaken(run)} {_unprotected(run)}"
-    part = f"no increment is lost, but in {counts['error']} of {found.schedules} orders"
-    error = next(step.error for step in run.steps if step.error)
-    return f'{part} a thread is told "{error.message}", for example {shown}. {_refused(run)}'
+    return Verdict(not reason, reason or "threads came, went and stayed: all connections closed")
 
 
-#: By which statements a thread's write reaches the others, and how to say so.
-_PUBLISHES = {"UPDATE": "writes", "COMMIT": "commits"}
-
-
-def _overtaken(run: Run) -> str:
-    """Who wrote between another's read and write, in the words of the schedule."""
-    for name in run.schedule:
-        mine = [n for n, step in enumerate(run.steps) if step.thread == name]
-        read = next((n for n in mine if _word(run.steps[n]) == "SELECT"), None)
-        write = next((n for n in mine if _word(run.steps[n]) == "UPDATE"), None)
-        if read is None or write is None:
-            continue
-        for between in range(read + 1, write):
-            other = run.steps[between]
-            if other.thread != name and _word(other) in _PUBLISHES:
-                return (
-                    f"{name} reads in step {read + 1}, {other.thread} "
-                    f"{_PUBLISHES[_word(other)]} in step {between + 1}, and {name} overwrites "
-                    f"that in step {write + 1}."
-                )
+def _left_open(strategy: Any, opened: Opened, threads: int) -> str:
+    """Which connections a strategy leaves open; empty if none."""
+    counts = []
+    for _ in range(threads):
+        with ThreadPoolExecutor(1) as executor:
+            executor.submit(strategy.write, add_one).result()
+        # The executor refers to its thread, and the thread may keep the connection.
+        del executor
+        gc.collect()
+        counts.append(len(opened.threads))
+    if counts[-1] > counts[0]:
+        return (
+            f"{threads} threads have come and gone, and {counts[-1]} connections are still open: "
+            "who closes a connection when its thread ends?"
+        )
+    if opened.dropped:
+        return (
+            f"{threads} threads have ended, and their connections were dropped without a call of "
+            "close(): since Python 3.13 each is a ResourceWarning"
+        )
+    barrier = threading.Barrier(threads)
+    with ThreadPoolExecutor(threads) as executor:
+        list(executor.map(lambda _: (barrier.wait(), strategy.write(add_one)), range(threads)))
+        try:
+            strategy.close()
+        except Exception as error:
+            return f"close(), called by another thread, raised {type(error).__name__}: {error}"
+        left = len(opened.threads)
+    if left:
+        return f"after close(), {left} connections are still open, those of threads that live on"
     return ""
-
-
-def _unprotected(run: Run) -> str:
-    """Why nothing kept the other thread out."""
-    lockers = {step.thread for step in run.steps if step.label.startswith("acquire")}
-    everybody = {step.thread for step in run.steps}
-    if lockers and lockers != everybody:
-        return (
-            f"Only {', '.join(sorted(lockers))} takes the lock: a lock keeps out only those who "
-            "ask for it."
-        )
-    if lockers:
-        return (
-            "Each thread holds the lock, but gives it back between its SELECT and its UPDATE. "
-            "Which lines have to happen as a whole?"
-        )
-    if any(_word(step) == "BEGIN" for step in run.steps):
-        return (
-            "The transaction does not span both statements: it must begin before the SELECT and "
-            "end after the UPDATE."
-        )
-    return (
-        "No transaction spans the SELECT and the UPDATE, and nobody waits for a lock, so that a "
-        "longer timeout changes nothing."
-    )
-
-
-def _refused(run: Run) -> str:
-    """Why a thread was told that the database is locked."""
-    begins = [step.sql.upper().split() for step in run.steps if _word(step) == "BEGIN"]
-    if begins and not any({"IMMEDIATE", "EXCLUSIVE"} & set(words) for words in begins):
-        return (
-            "BEGIN takes no lock. Both threads read, and then neither may write while the other "
-            "still reads: one is refused at once, whatever its timeout. Which BEGIN takes the "
-            "write lock before the SELECT?"
-        )
-    return "What does that thread do with the error? An increment that was refused must be redone."
-
-
-def _word(step: Step) -> str:
-    """The first word of a step's SQL."""
-    return step.sql.split(None, 1)[0].upper() if step.sql.strip() else ""
 
 
 def check_under_load(

@@ -46,9 +46,13 @@ class CallError(NamedTuple):
     def of(cls, error: BaseException) -> CallError:
         """Describe `error`; `sqlite_errorname` is empty where SQLite did not raise it.
 
-        Addresses of objects are left out of the message: they differ in every run.
+        What SQLAlchemy has wrapped is described as `sqlite3` raised it. Addresses of objects
+        differ in every run and SQLAlchemy's links with its version: both are left out.
         """
+        if type(error).__module__.startswith("sqlalchemy."):
+            error = getattr(error, "orig", None) or error
         message = re.sub(r" at 0x[0-9A-Fa-f]+", "", str(error))
+        message = re.sub(r"\s*\(Background on this error at: \S+\)", "", message)
         return cls(type(error).__name__, message, getattr(error, "sqlite_errorname", "") or "")
 
 

@@ -204,9 +204,12 @@ class _Observer:
 
 
 def _connection_names(connections: list[SteppingConnection]) -> list[str]:
-    """Column titles: the thread whose connection it is, or that it is shared."""
+    """Column titles: the thread whose connection it is, or that it is shared or pooled."""
     names: list[str] = []
     for connection in connections:
+        if connection.pooled:
+            names.append(f"pooled connection {connection.number}")
+            continue
         name = "shared" if connection.shared or connection.owner is None else connection.owner.name
         count = sum(1 for other in names if other.partition(" (")[0] == f"{name}'s connection")
         names.append(f"{name}'s connection" + (f" ({count + 1})" if count else ""))
@@ -217,6 +220,13 @@ def _state(connection: SteppingConnection) -> str:
     """A connection's transaction and lock, as in ``write · RESERVED``."""
     if connection.closed:
         return "closed"
+    if connection.pooled and not connection.lent:
+        return "idle"
+    borrower = f"{connection.owner.name}: " if connection.pooled and connection.owner else ""
+    return borrower + _transaction_and_lock(connection)
+
+
+def _transaction_and_lock(connection: SteppingConnection) -> str:
     transaction, lock = lock_text(connection)
     if transaction == "none":
         return "BEGIN, no lock yet" if connection.has_begun else "–"

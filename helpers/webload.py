@@ -137,7 +137,7 @@ def answered_too_early(
 def trial(application: Application, serve: Callable[..., servers.Server]) -> tuple[int, WebResult]:
     """`answered_too_early` and `run`, for an exercise."""
     early = answered_too_early(application, serve)
-    return early, run(application, serve, timeout=3.0, give_up=True)
+    return early, run(application, serve, timeout=8.0, give_up=True)
 
 
 def run_processes(

@@ -22,7 +22,7 @@ from threading import Lock
 import pytest
 
 from helpers.explorer import Diverged, Program, ScheduleError, explore, replay, runner, scheduler
-from helpers.explorer.primitives import StepLock
+from helpers.explorer.locks import StepLock
 from helpers.explorer.search import independent
 from helpers.explorer.statements import kind_of
 from helpers.scenarios import autocommit, begin, no_increment_lost
@@ -50,7 +50,7 @@ def nothing_is_left_behind(monkeypatch):
         assert os.listdir(folder) == []
     assert patched_names() == REAL
     assert set(threading.enumerate()) <= threads
-    assert scheduler.Scheduler.active is None
+    assert scheduler.set_active(None) is None
 
 
 def program(*threads, **options):

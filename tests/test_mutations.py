@@ -9,7 +9,8 @@ from dataclasses import replace
 import mutations
 import nbformat
 import pytest
-from mutations import MUTATIONS, Mutation, MutationError
+from mutated import MUTATIONS
+from mutations import Mutation, MutationError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 #: The first one belongs to every run; the others take minutes and are left to CI.

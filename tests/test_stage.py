@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from helpers import figures
-from helpers.explorer import Program, ScheduleError
+from helpers.explorer import Program, ScheduleError, explore
 from helpers.scenarios import (
     Shared,
     begin,
@@ -110,6 +110,25 @@ def test_a_timeout_is_a_step_when_nobody_else_can_go_on():
     stage.step("A:timeout")
     assert column(stage, "result")[-1] == "OperationalError: database is locked"
     assert stage.choices == ["B"]
+
+
+def test_a_timeout_after_others_have_moved_in_vain_can_be_replayed():
+    kept = []
+
+    def leaves_it_open(path):
+        kept.append(sqlite3.connect(path, isolation_level=None, check_same_thread=False))
+        kept[-1].execute("BEGIN IMMEDIATE")
+        kept[-1].execute("SELECT value FROM counter").fetchone()
+
+    found = explore(program(begin("IMMEDIATE"), leaves_it_open))
+    timeouts = [s for _, _, s in found.outcomes if "A:timeout" in s]
+    assert timeouts
+    for schedule in timeouts:
+        assert Stage(found.program).run(schedule).schedule == schedule
+    with pytest.raises(ScheduleError, match="the timeout of A expires only when nobody else"):
+        Stage(found.program).run("B A A:timeout")
+    with pytest.raises(ScheduleError, match="A need not wait longer"):
+        Stage(program(*[begin("IMMEDIATE")] * 2)).run("B A B B B A:timeout B")
 
 
 def test_on_a_shared_connection_the_implicit_begin_is_two_steps():

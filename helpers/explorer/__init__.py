@@ -5,7 +5,8 @@
 
 `program` says what is explored, `report` explores it. Below them: `search` (which
 schedules), `runner` (one after another), `scheduler` (one thread at a time),
-`connections` and `primitives` (what is a step), `waiting` (would SQLite wait?).
+`connections`, `pools` and `primitives` (what is a step; `privacy`: what is none),
+`waiting` (would SQLite wait?), `processor` (where they run).
 """
 
 from helpers.explorer.program import Ending, Outcome, Program, Run, Schedule, Step

@@ -6,6 +6,7 @@ An `Actor` is one thread of the program in one run. The real thread that plays i
 
 from __future__ import annotations
 
+import random
 import threading
 import traceback
 from _thread import allocate_lock, get_ident
@@ -26,9 +27,16 @@ class Cancelled(BaseException):
 class Actor:
     """One thread of the program in one run."""
 
+    __slots__ = (
+        "asked", "attempted", "cancelled", "connection", "connections", "done", "end",
+        "ending", "given_back", "holders", "ident", "is_last", "job", "label", "locals", "name",
+        "parameters", "phase", "random", "ready", "retrying", "since", "sleeping", "slept", "sql",
+        "step", "taken", "timed_out", "timeout", "waiting", "wants", "worker",
+    )  # fmt: skip
+
     def __init__(self, name: str, job: Callable[[], Any]) -> None:
         self.name = name
-        self.job = job
+        self.job: Callable[[], Any] | None = job
         self.worker: Worker | None = None
         self.ident = 0
         self.step = Step(name, "start")  # the step being taken
@@ -42,24 +50,38 @@ class Actor:
         self.since = 0  # number of the step at which it began to wait
         self.waiting: Any = None  # the connection in which SQLite's busy handler waits
         self.phase: object = None
-        self.attempted = 0
+        self.given_back = 0
+        self.attempted = self.taken = 0  # numbers of steps: in all when it tried; its own
         self.retrying = self.sleeping = self.timed_out = False
-        self.cancelled = self.asked = self.done = False
+        self.cancelled = self.asked = self.ending = self.done = False
+        self.is_last = False  # it began when all others had ended
         self.slept = -1
         self.connections: list[Any] = []
+        self.random: random.Random | None = None  # see `helpers.explorer.clock`
+        self.locals: list[dict[str, Any]] = []  # its values in each `threading.local`
         self.end: Any = None
-        self.note = ""
 
     def play(self) -> None:
         """Run the job to its end; errors are kept as texts, for a traceback keeps locks."""
         self.ident = get_ident()
         try:
-            if not self.cancelled:
+            if not self.cancelled and self.job is not None:
                 self.end = self.job()
         except BaseException as error:
             cut = isinstance(error, Cancelled)
             self.end = Text("cut short") if cut else CallError.of(error)
             _forget(error)
+
+    def gives_back(self) -> bool:
+        """While it is unwound: whether this is one of the few things it returns, not a loop."""
+        self.given_back += 1
+        return self.given_back <= 100
+
+    def let_go(self) -> None:
+        """After the run: drop what refers back to it."""
+        self.job = self.ready = self.holders = self.waiting = None
+        self.connections.clear()
+        self.locals.clear()
 
 
 def _forget(error: BaseException) -> None:
@@ -114,6 +136,10 @@ class Crew:
         worker = Worker(self)
         self.all.append(worker)
         return worker
+
+    def native_ids(self) -> list[int]:
+        """The ids by which the operating system knows the workers."""
+        return [worker.native_id for worker in self.all if worker.native_id is not None]
 
     def close(self) -> None:
         """End every worker and wait until it has ended."""

@@ -16,30 +16,34 @@ Python, over a connection that leaves it alone, so that its steps can be told ap
 
 from __future__ import annotations
 
-import functools
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Literal
 
-from helpers.explorer.actors import Actor
-from helpers.explorer.scheduler import Scheduler
-from helpers.explorer.statements import (
-    BUSY_TIMEOUT,
-    begins_implicitly,
-    kind_of,
-    one_line,
-    statements,
-)
+from helpers.explorer.actors import Actor, Cancelled
+from helpers.explorer.cursors import SteppingCursor
+from helpers.explorer.privacy import Private, private
+from helpers.explorer.scheduler import LentToAnother, Scheduler
+from helpers.explorer.statements import Statement, classify
 from helpers.explorer.waiting import LOCKS, TRANSACTION, Waiting
 from helpers.history import CallError, Text
 
 _LEGACY = -1  # sqlite3.LEGACY_TRANSACTION_CONTROL, which Python 3.11 does not have
 
+_in_transaction = sqlite3.Connection.in_transaction.__get__
+
 
 class SteppingConnection(sqlite3.Connection):
     """A connection of a program that is being explored; takes what `sqlite3.connect` takes."""
+
+    __slots__ = (
+        "__weakref__", "_level", "_regime", "_scheduler", "_waiting", "closed",
+        "decides_by_rule", "failure", "handle", "is_wal", "lent", "number", "occupant",
+        "owner", "patience", "phase", "pooled", "private", "rule_lock", "rule_state", "shared",
+        "snapshot",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -59,24 +63,32 @@ class SteppingConnection(sqlite3.Connection):
             raise TypeError("a connection factory cannot be explored: leave factory= out")
         if autocommit != _LEGACY and sys.version_info < (3, 12):
             raise TypeError("'autocommit' is an invalid keyword argument for Connection()")
-        super().__init__(
-            database,
-            timeout=0,
-            detect_types=detect_types,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=cached_statements,
-            uri=uri,
-        )
+        scheduler.may_connect = True
+        try:
+            super().__init__(
+                database,
+                timeout=0,
+                detect_types=detect_types,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=cached_statements,
+                uri=uri,
+            )
+        finally:
+            scheduler.may_connect = False
         self._scheduler = scheduler
         self._waiting = waiting
         self.decides_by_rule = waiting.name == "rule"
         self._level = isolation_level
         self._regime = autocommit
-        self.shared = not check_same_thread
+        self.private: Private | None = (
+            None if check_same_thread else private(scheduler, "connection")
+        )
+        self.shared = not check_same_thread and self.private is None
+        self.pooled = self.lent = False
         self.patience = timeout
         self.owner = scheduler.me()
-        self.occupant: Actor | None = None
+        self.occupant: Actor | None = None  # the thread that is inside SQLite
         self.phase = (0, 0)
         self.handle = 0
         self.rule_state = self.rule_lock = 0
@@ -101,7 +113,7 @@ class SteppingConnection(sqlite3.Connection):
     @property
     def open_transaction(self) -> bool:
         """`in_transaction` without a look at who may ask."""
-        return bool(sqlite3.Connection.in_transaction.__get__(self))
+        return bool(_in_transaction(self))
 
     def state(self) -> tuple[int, int]:
         """Transaction state and lock level; as noted last while a thread waits inside."""
@@ -143,6 +155,18 @@ class SteppingConnection(sqlite3.Connection):
         self._close()
         return pending
 
+    def abandon(self) -> None:
+        """Close after the run: who still refers to it finds it closed."""
+        self.closed = True
+        super().close()
+
+    def lend(self, borrower: Actor | None) -> None:
+        """A pool lends it to one thread, or (None) has taken it back: nobody else uses it."""
+        if self._scheduler.lends:
+            self.shared, self.pooled, self.private = False, True, None
+            self.owner = borrower
+            self.lent = borrower is not None
+
     # -- one step ----------------------------------------------------------------------
 
     def _enter(self, label: str, sql: str = "", parameters: object = None) -> Actor | None:
@@ -151,6 +175,7 @@ class SteppingConnection(sqlite3.Connection):
         actor = scheduler.me()
         if actor is None:
             return None
+        self._use(is_step=True)
         if not self.shared:
             if actor is not self.owner:
                 self._wrong_thread(actor)
@@ -176,21 +201,35 @@ class SteppingConnection(sqlite3.Connection):
         return [(self.occupant, f"connection {self.number}")]
 
     def _wrong_thread(self, actor: Actor) -> None:
+        if self.lent and self.owner is not None:
+            found = LentToAnother(self.number, self.owner.name, actor.name)
+            raise self._scheduler.give_up(found)
         if self.owner is not None:
             raise sqlite3.ProgrammingError(
                 "SQLite objects created in a thread can only be used in that same thread. The "
                 f"object was created in thread {self.owner.name} and this is thread {actor.name}."
             )
 
-    def _call(self, actor: Actor | None, call: Callable[[], Any], kind: str) -> Any:
+    def _use(self, is_step: bool = False) -> None:
+        """A private connection that another thread uses is shared from now on."""
+        if self.private is None:
+            return
+        if self.private.ends(self._scheduler):
+            self.private, self.shared = None, True
+        elif not is_step:
+            self.private.note()
+
+    def _call(
+        self, actor: Actor | None, kind: str, call: Callable[..., Any], *arguments: Any
+    ) -> Any:
         """Make one call of SQLite inside the step that was just entered."""
         if actor is None:
-            return call()
+            return call(*arguments)
         scheduler = self._scheduler
         before = self.state()[0] if scheduler.track else 0
         self.occupant = actor
         try:
-            return self._waiting.perform(self, call, kind)
+            return self._waiting.perform(self, kind, call, *arguments)
         except sqlite3.Error as error:
             if not actor.cancelled:
                 actor.step.error = CallError.of(error)
@@ -244,36 +283,50 @@ class SteppingConnection(sqlite3.Connection):
         parts: Iterable[Any] = (),
     ) -> Any:
         """One statement of a cursor: its steps, its implicit BEGIN, its calls."""
-        actor = self._enter(one_line(sql), sql, parameters)
-        kind = kind_of(sql)
-        legacy = self._level is not None and self._regime == _LEGACY
-        if legacy and begins_implicitly(sql) and not self.open_transaction:
-            actor = self._begin(actor, one_line(sql), sql, parameters)
-        found = BUSY_TIMEOUT.search(sql) if kind == "other" else None
-        if found:
-            self.patience = int(found.group(1)) / 1000
-        for part in parts or [parameters]:
-            self._call(actor, functools.partial(call, cursor, sql, part), kind)
-        if found:  # the PRAGMA has replaced the handler
+        what = classify(sql)
+        if what.kind == "flag":
+            self._use()
+            if not self.shared:
+                return self._flag(cursor, sql)
+        actor = self._enter(what.label, sql, parameters)
+        legacy = what.implicit and self._level is not None and self._regime == _LEGACY
+        if legacy and not self.open_transaction:
+            actor = self._begin(actor, what, sql, parameters)
+        if what.busy_timeout is not None:
+            self.patience = what.busy_timeout
+        for part in parts or (parameters,):
+            self._call(actor, what.kind, call, cursor, sql, part)
+        if what.busy_timeout is not None:  # the PRAGMA has replaced the handler
             self._waiting.adopt(self)
         return actor
 
-    def _begin(self, actor: Actor | None, label: str, sql: str, parameters: Any) -> Actor | None:
+    def _flag(self, cursor: sqlite3.Cursor, sql: str) -> None:
+        """A PRAGMA that touches no file, on a connection of this thread alone: no step."""
+        actor = self._scheduler.me()
+        if actor is not None and actor is not self.owner:
+            self._wrong_thread(actor)
+        sqlite3.Cursor.execute(cursor, sql)
+
+    def _begin(
+        self, actor: Actor | None, what: Statement, sql: str, parameters: Any
+    ) -> Actor | None:
         """The BEGIN that `sqlite3` sends before a change."""
         begin = f"BEGIN {self._level}".strip()
         if actor is None or not self.shared:
             if actor is not None:
                 actor.step.before = begin
-            self._call(actor, lambda: self.raw(begin), kind_of(begin))
+                self._use()
+            self._call(actor, classify(begin).kind, self.raw, begin)
             return actor
-        actor.step.label = f"is a transaction open? no ({label})"
+        actor.step.label = f"is a transaction open? no ({what.label})"
         actor.step.sql = ""
         actor = self._enter(f"{begin} (implicit)", begin)
-        self._call(actor, lambda: self.raw(begin), kind_of(begin))
-        return self._enter(label, sql, parameters)
+        self._call(actor, classify(begin).kind, self.raw, begin)
+        return self._enter(what.label, sql, parameters)
 
     def _end(self, operation: str, call: Callable[[], Any]) -> None:
         """COMMIT or ROLLBACK through a method of the connection."""
+        self._use()
         if self._regime == 1 or (not self.shared and not self.open_transaction):
             return
         actor = self._enter(operation, operation)
@@ -282,7 +335,7 @@ class SteppingConnection(sqlite3.Connection):
                 actor.step.sql = ""
                 actor.step.result = Text("no transaction is open: nothing to do")
             return
-        self._call(actor, call, "commit" if operation == "COMMIT" else "end")
+        self._call(actor, classify(operation).kind, call)
         if self._regime == 0:
             self.raw("BEGIN")
 
@@ -291,6 +344,7 @@ class SteppingConnection(sqlite3.Connection):
     @property
     def in_transaction(self) -> bool:
         """As `sqlite3.Connection.in_transaction`; waits while another thread is inside."""
+        self._use()
         if self.occupant is not None and self._scheduler.me() is not self.occupant:
             self._enter("in_transaction")
         return self.open_transaction
@@ -302,7 +356,7 @@ class SteppingConnection(sqlite3.Connection):
 
     @isolation_level.setter
     def isolation_level(self, level: Any) -> None:
-        if level is None:
+        if level is None and self.has_begun:
             self.commit()
         self._level = level
 
@@ -313,6 +367,7 @@ class SteppingConnection(sqlite3.Connection):
 
     def cursor(self, factory: Any = None) -> Any:
         """A cursor whose calls are steps."""
+        self._use(is_step=True)
         actor = self._scheduler.me()
         if actor is not None and not self.shared and actor is not self.owner:
             self._wrong_thread(actor)
@@ -320,7 +375,7 @@ class SteppingConnection(sqlite3.Connection):
 
     def execute(self, sql: str, parameters: Any = (), /) -> Any:
         """As `sqlite3.Connection.execute`."""
-        return self.cursor().execute(sql, parameters)
+        return super().cursor(SteppingCursor).execute(sql, parameters)
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> Any:
         """As `sqlite3.Connection.executemany`."""
@@ -335,15 +390,26 @@ class SteppingConnection(sqlite3.Connection):
         self._end("COMMIT", lambda: sqlite3.Connection.commit(self))
 
     def rollback(self) -> None:
-        """As `sqlite3.Connection.rollback`."""
-        self._end("ROLLBACK", lambda: sqlite3.Connection.rollback(self))
+        """As `sqlite3.Connection.rollback`; done at once when the run is over.
+
+        A library that cleans up with it would report a rollback that raises.
+        """
+        try:
+            self._end("ROLLBACK", lambda: sqlite3.Connection.rollback(self))
+        except Cancelled:
+            self._roll_back_at_the_end()
+
+    def _roll_back_at_the_end(self) -> None:
+        if not self.closed:
+            sqlite3.Connection.rollback(self)
 
     def close(self) -> None:
         """As `sqlite3.Connection.close`: what is not committed is rolled back."""
         actor = self._scheduler.me()
-        if self.closed or actor is None or actor.cancelled:
+        if self.closed or actor is None or actor.cancelled or actor.ending:
             self._close()
             return
+        self._use()
         if self.shared or self.open_transaction:
             self._enter("close")
         self._close()
@@ -370,75 +436,6 @@ class SteppingConnection(sqlite3.Connection):
             self.rollback()
             raise
         return False
-
-
-class SteppingCursor(sqlite3.Cursor):
-    """A cursor whose calls are steps."""
-
-    connection: SteppingConnection
-    _step: object = None
-
-    def execute(self, sql: str, parameters: Any = (), /) -> SteppingCursor:
-        """As `sqlite3.Cursor.execute`."""
-        actor = self.connection.statement(self, sql, parameters, sqlite3.Cursor.execute)
-        self._step = actor and actor.step
-        return self
-
-    def executemany(self, sql: str, parameters: Iterable[Any], /) -> SteppingCursor:
-        """As `sqlite3.Cursor.executemany`."""
-        connection, rows, many = self.connection, list(parameters), sqlite3.Cursor.executemany
-        # In autocommit each row is a transaction; the rule has to see them one by one.
-        alone = connection.decides_by_rule and not connection.open_transaction
-        parts = [[row] for row in rows] if alone and connection.isolation_level is None else []
-        connection.statement(self, sql, rows, many, parts)
-        return self
-
-    def executescript(self, sql_script: str, /) -> SteppingCursor:
-        """As `sqlite3.Cursor.executescript`: commits first, then a step per statement."""
-        if self.connection.open_transaction:
-            self.connection.commit()
-        connection = self.connection
-        for statement in statements(sql_script):
-            actor = connection._enter(one_line(statement), statement)
-            connection._call(actor, functools.partial(self._run, statement), kind_of(statement))
-        return self
-
-    def _run(self, statement: str) -> None:
-        """One statement of a script, its rows thrown away."""
-        sqlite3.Cursor.execute(self, statement)
-        sqlite3.Cursor.fetchall(self)
-
-    def _fetch(self, operation: str, fetch: Callable[[], Any]) -> Any:
-        """The first fetch belongs to the step of its SELECT; a later one is a step."""
-        connection = self.connection
-        actor = connection._scheduler.me()
-        if actor is None:
-            return fetch()
-        if self._step is not actor.step:
-            connection._enter(operation)
-        self._step = None
-        result = fetch()
-        actor.step.result = result
-        return result
-
-    def fetchone(self) -> Any:
-        """As `sqlite3.Cursor.fetchone`."""
-        return self._fetch("fetchone", super().fetchone)
-
-    def fetchmany(self, size: int | None = None) -> list[Any]:
-        """As `sqlite3.Cursor.fetchmany`."""
-        count = self.arraysize if size is None else size
-        fetch = super().fetchmany
-        rows: list[Any] = self._fetch("fetchmany", lambda: fetch(count))
-        return rows
-
-    def fetchall(self) -> list[Any]:
-        """As `sqlite3.Cursor.fetchall`."""
-        rows: list[Any] = self._fetch("fetchall", super().fetchall)
-        return rows
-
-    def __next__(self) -> Any:
-        return self._fetch("next row", super().__next__)
 
 
 def lock_text(connection: SteppingConnection) -> tuple[str, str]:

@@ -1,9 +1,10 @@
 """Python's own locks, queues, threads and sleeps as steps.
 
-For the duration of an exploration `stepping` replaces `threading.Lock`, `RLock`, the
-starting and joining of threads, the queues, `time.sleep` and `sqlite3.connect`. Only the
-program's threads notice; any other thread gets the real ones. `Condition`, `Event`,
-`Semaphore` and `Barrier` are Python on top of locks and need nothing extra.
+For the duration of an exploration `stepping` replaces `threading.Lock`, `RLock`, `local`, the
+starting and joining of threads, the queues, futures, `time.sleep`, the clocks, the functions of
+`random`, `atexit.register` and `sqlite3.connect`. Only the program's threads notice; any other
+thread gets the real ones. `Condition`, `Event`, `Semaphore` and `Barrier` are Python on top
+of locks and need nothing extra.
 
 Locks, queues and thread-locals that the program made earlier (in a notebook: in an earlier
 cell) are found by `find_slots` from the thread functions, through global names, closures,
@@ -13,6 +14,7 @@ originals return at the end.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import queue
@@ -23,233 +25,34 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from helpers.explorer.actors import Actor
+from helpers.explorer import clock, futures
 from helpers.explorer.connections import SteppingConnection
+from helpers.explorer.guard import watch
+from helpers.explorer.locks import StepLock, StepRLock, the_run
+from helpers.explorer.pools import LibraryLock, asked_by_library
+from helpers.explorer.queues import QUEUES
 from helpers.explorer.scheduler import Scheduler
 from helpers.explorer.slots import LOCK_TYPES, find_slots
 from helpers.explorer.waiting import Waiting
 
 _Lock = threading.Lock
 _RLock = threading.RLock
+_Local = threading.local
 _start, _join, _is_alive = threading.Thread.start, threading.Thread.join, threading.Thread.is_alive
 
 
-def _run() -> Scheduler:
-    run = Scheduler.here()
-    if run is None:
-        raise RuntimeError("a lock or queue of an explored program was used from outside of it")
-    return run
+class StepLocal(threading.local):
+    """`threading.local`: a thread of the program lets go of its values when it ends.
 
+    The real thread that plays it goes on to play others, so nobody else would do it.
+    """
 
-class _Named:
-    """A shared Python object; numbered in the order of first use unless it has a name."""
-
-    kind = "lock"
-
-    def __init__(self, name: str = "") -> None:
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        """How tables call it: the variable's name if it had one, else a number."""
-        if not self._name:
-            self._name = f"{self.kind} {_run().number(self.kind)}"
-        return self._name
-
-
-class StepLock(_Named):
-    """`threading.Lock`: acquiring is a step that can be taken while nobody holds it."""
-
-    def __init__(self, name: str = "", waiter: bool = False) -> None:
-        super().__init__(name)
-        self.owner: Actor | str | None = None
-        self._fresh = waiter  # a condition's private lock: its first acquire is no step
-
-    def _free(self) -> bool:
-        return self.owner is None
-
-    def _holders(self) -> list[tuple[Actor | None, str]]:
-        return [(self.owner, self.name)] if isinstance(self.owner, Actor) else []
-
-    def _take(self) -> None:
-        run = _run()
-        self.owner = run.me() or "the program"
-        run.touch(self.name, "w")
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """As `threading.Lock.acquire`; a timeout expires when nobody else can move."""
-        run = _run()
-        if self._fresh or run.me() is None:
-            self._fresh = False
-        elif not blocking:
-            run.point(f"try {self.name}")
-        elif not run.point(
-            f"acquire {self.name}",
-            ready=self._free,
-            timeout=timeout if timeout >= 0 else None,
-            holders=self._holders,
-            wants=self.name,
-        ):
-            return False
-        if not self._free():
-            return False
-        self._take()
-        return True
-
-    def release(self) -> None:
-        """As `threading.Lock.release`; no step of its own, it belongs to the one before."""
-        if self.owner is None:
-            raise RuntimeError("release unlocked lock")
-        self.owner = None
+    def __init__(self) -> None:
+        # Python calls this once in each thread, when the thread first uses the object.
         run = Scheduler.here()
-        if run is not None:
-            run.touch(self.name, "w")
-
-    def locked(self) -> bool:
-        """Whether somebody holds it."""
-        return self.owner is not None
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-    # What `threading.Condition` asks of a lock.
-    def _is_owned(self) -> bool:
-        return self.owner is not None
-
-    def _release_save(self) -> Any:
-        self.release()
-
-    def _acquire_restore(self, _state: Any) -> None:
-        self.acquire()
-
-
-class StepRLock(StepLock):
-    """`threading.RLock`: the holder may acquire it again."""
-
-    def __init__(self, name: str = "") -> None:
-        super().__init__(name)
-        self.count = 0
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """As `threading.RLock.acquire`; acquiring again is no step."""
-        me = _run().me() or "the program"
-        if self.owner is not me and not super().acquire(blocking, timeout):
-            return False
-        self.count += 1
-        return True
-
-    def release(self) -> None:
-        """As `threading.RLock.release`."""
-        run = Scheduler.here()
-        if run is not None and self.owner is not (run.me() or "the program"):
-            raise RuntimeError("cannot release un-acquired lock")
-        self.count -= 1
-        if self.count == 0:
-            super().release()
-
-    def _is_owned(self) -> bool:
-        return self.owner is (_run().me() or "the program")
-
-    def _release_save(self) -> Any:
-        count, self.count = self.count, 1
-        self.release()
-        return count
-
-    def _acquire_restore(self, state: Any) -> None:
-        self.acquire()
-        self.count = state
-
-
-class _StepQueue(_Named):
-    """What the three kinds of `queue.Queue` have in common: put, get and join are steps."""
-
-    kind = "queue"
-
-    def __init__(self, maxsize: int = 0, name: str = "") -> None:
-        _Named.__init__(self, name)
-        self.maxsize = maxsize
-        self.unfinished_tasks = 0
-        self._init(maxsize)  # type: ignore[attr-defined]
-
-    def qsize(self) -> int:
-        """As `queue.Queue.qsize`."""
-        return int(self._qsize())  # type: ignore[attr-defined]
-
-    def empty(self) -> bool:
-        """As `queue.Queue.empty`."""
-        return self.qsize() == 0
-
-    def full(self) -> bool:
-        """As `queue.Queue.full`."""
-        return 0 < self.maxsize <= self.qsize()
-
-    def _wait(
-        self, what: str, block: bool, timeout: float | None, ready: Callable[[], bool]
-    ) -> bool:
-        run = _run()
-        if run.me() is None or not block:
-            if run.me() is not None:
-                run.point(f"{what} {self.name}")
-            done = ready()
-        else:
-            done = run.point(f"{what} {self.name}", ready=ready, timeout=timeout, wants=self.name)
-        run.touch(self.name, "w")
-        return done
-
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        """As `queue.Queue.put`."""
-        if not self._wait("put into", block, timeout, lambda: not self.full()):
-            raise queue.Full
-        self._put(item)  # type: ignore[attr-defined]
-        self.unfinished_tasks += 1
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """As `queue.Queue.get`."""
-        if not self._wait("get from", block, timeout, lambda: not self.empty()):
-            raise queue.Empty
-        return self._get()  # type: ignore[attr-defined]
-
-    def put_nowait(self, item: Any) -> None:
-        """As `queue.Queue.put_nowait`."""
-        self.put(item, block=False)
-
-    def get_nowait(self) -> Any:
-        """As `queue.Queue.get_nowait`."""
-        return self.get(block=False)
-
-    def task_done(self) -> None:
-        """As `queue.Queue.task_done`."""
-        if self.unfinished_tasks <= 0:
-            raise ValueError("task_done() called too many times")
-        self.unfinished_tasks -= 1
-        _run().touch(self.name, "w")
-
-    def join(self) -> None:
-        """As `queue.Queue.join`."""
-        self._wait("join", True, None, lambda: self.unfinished_tasks == 0)
-
-
-class StepQueue(_StepQueue, queue.Queue):  # type: ignore[type-arg]
-    """`queue.Queue`, and `queue.SimpleQueue`."""
-
-
-class StepLifoQueue(_StepQueue, queue.LifoQueue):  # type: ignore[type-arg]
-    """`queue.LifoQueue`."""
-
-
-class StepPriorityQueue(_StepQueue, queue.PriorityQueue):  # type: ignore[type-arg]
-    """`queue.PriorityQueue`."""
-
-
-_QUEUES: dict[type, type] = {
-    queue.Queue: StepQueue,
-    queue.SimpleQueue: StepQueue,
-    queue.LifoQueue: StepLifoQueue,
-    queue.PriorityQueue: StepPriorityQueue,
-}
+        actor = None if run is None else run.me()
+        if actor is not None:
+            actor.locals.append(self.__dict__)
 
 
 def _thread_start(thread: threading.Thread) -> None:
@@ -294,37 +97,50 @@ def _either(real: Callable[..., Any], stepping: Callable[..., Any]) -> Callable[
     return choose
 
 
-def _sleep(_seconds: float) -> None:
-    run = _run()
+def _sleep(seconds: float) -> None:
+    run = the_run()
     if run.me() is not None:
-        run.sleep()
+        run.sleep(seconds)
 
 
 def _replacements(waiting: Waiting) -> list[tuple[Any, str, Any]]:
     """What is replaced: (module or class, name, replacement)."""
 
     def connect(database: Any, *args: Any, **options: Any) -> SteppingConnection:
-        return SteppingConnection(_run(), waiting, database, *args, **options)
+        return SteppingConnection(the_run(), waiting, database, *args, **options)
 
-    def lock() -> StepLock:
-        return StepLock()
+    connecting = _either(sqlite3.connect, connect)
 
-    found: list[tuple[Any, str, Any]] = [
+    def lock() -> StepLock | LibraryLock:
+        return LibraryLock(_Lock()) if asked_by_library(2) else StepLock()
+
+    def rlock() -> StepRLock | LibraryLock:
+        return LibraryLock(_RLock()) if asked_by_library(2) else StepRLock()
+
+    return [
         (threading, "Lock", _either(_Lock, lock)),
-        (threading, "RLock", _either(_RLock, lambda: StepRLock())),
+        (threading, "RLock", _either(_RLock, rlock)),
         (
             threading,
             "_allocate_lock",
             _either(threading._allocate_lock, lambda: StepLock(waiter=True)),  # type: ignore[attr-defined]
         ),
+        (threading, "local", StepLocal),
         (threading.Thread, "start", _thread_start),
         (threading.Thread, "join", _thread_join),
         (threading.Thread, "is_alive", _thread_is_alive),
         (time, "sleep", _either(time.sleep, _sleep)),
-        (sqlite3, "connect", _either(sqlite3.connect, connect)),
+        # A run is not the process: what it would do at the end goes with it.
+        (atexit, "register", _either(atexit.register, lambda function, *_, **__: function)),
+        (atexit, "unregister", _either(atexit.unregister, lambda _: None)),
+        *((module, "connect", connecting) for module in (sqlite3, sqlite3.dbapi2)),
+        *((queue, real.__name__, _either(real, step)) for real, step in QUEUES.items()),
+        *futures.replacements(),
+        *(
+            (module, name, _either(getattr(module, name), stepping))
+            for module, name, stepping in clock.replacements()
+        ),
     ]
-    found += [(queue, real.__name__, _either(real, step)) for real, step in _QUEUES.items()]
-    return [*found, (sqlite3.dbapi2, "connect", found[7][2])]
 
 
 @contextlib.contextmanager
@@ -334,6 +150,7 @@ def stepping(waiting: Waiting, functions: Iterable[Any]) -> Iterator[Callable[[]
     To be called before each run, in the run's setting up. Everything is put back at the
     end, whatever happens.
     """
+    watch()
     replaced = _replacements(waiting)
     originals = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
     patched = {id(old): new for (_, _, old), (_, _, new) in zip(originals, replaced, strict=True)}
@@ -379,10 +196,10 @@ def _rebuild(original: Any, name: str, memo: dict[int, Any]) -> Any:
         return type(original)(original._value)
     if isinstance(original, threading.Barrier):
         return threading.Barrier(original.parties)
-    if isinstance(original, threading.local):
-        return type(original)()
-    kind = next(k for k in (*_QUEUES, queue.Queue) if type(original) is k or k is queue.Queue)
-    new = _QUEUES[kind](getattr(original, "maxsize", 0), name)
+    if isinstance(original, _Local):
+        return StepLocal() if type(original) is _Local else type(original)()
+    kind = next(k for k in (*QUEUES, queue.Queue) if type(original) is k or k is queue.Queue)
+    new = QUEUES[kind](getattr(original, "maxsize", 0), name)
     for item in getattr(original, "queue", ()):
         new._put(item)
     return new

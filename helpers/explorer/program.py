@@ -65,7 +65,8 @@ class Program:
         journal_mode: ``"delete"`` or ``"wal"``.
         share: called once before the threads start, with the path; what it returns is
             given to every thread instead of the path. If that has a method ``close``, it is
-            called after the threads have ended.
+            called after the threads have ended. An engine of SQLAlchemy is made here, and is
+            disposed of at the end.
         name: what tables call the program.
 
     Raises:
@@ -97,6 +98,8 @@ class Program:
         self.look = look
         self.journal_mode = databases.check_journal_mode(journal_mode)
         self.share = share
+        self.lends: bool | None = None  # see `helpers.explorer.pools`; None: not tried yet
+        self.found_shared: set[str] = set()  # see `helpers.explorer.privacy`
         self.name = name
 
     def __repr__(self) -> str:

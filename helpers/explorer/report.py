@@ -13,6 +13,7 @@ import pandas as pd
 
 from helpers import progress
 from helpers.explorer import parallel
+from helpers.explorer.privacy import FoundShared
 from helpers.explorer.program import KINDS, Outcome, Program, Run, Schedule
 from helpers.explorer.runner import STEP_LIMIT, Follow, Runner
 from helpers.explorer.search import Tally, depth_first, sample
@@ -201,18 +202,25 @@ def explore(
     if seed is not None and executor is not None:
         raise ValueError("a random exploration is not spread: leave out seed= or executor=")
     began = time.perf_counter()
-    tally = Tally()
     name = choose(waiting).name
-    if executor is not None:
-        job = parallel.Job(program, name, step_limit, reduce)
-        _until(parallel.spread(tally, job, executor), began, max_schedules, seconds, show)
-    else:
-        with Runner(program, name, step_limit, track=reduce) as runner:
-            search = (
-                depth_first(runner, tally, reduce) if seed is None else sample(runner, tally, seed)
-            )
-            _until(search, began, max_schedules, seconds, show)
-    return _report(program, tally, reduce, seed, name, time.perf_counter() - began)
+    while True:
+        tally = Tally()
+        try:
+            if executor is not None:
+                job = parallel.Job(program, name, step_limit, reduce)
+                _until(parallel.spread(tally, job, executor), began, max_schedules, seconds, show)
+            else:
+                with Runner(program, name, step_limit, track=reduce) as runner:
+                    search = (
+                        depth_first(runner, tally, reduce)
+                        if seed is None
+                        else sample(runner, tally, seed)
+                    )
+                    _until(search, began, max_schedules, seconds, show)
+        except FoundShared as found:  # what was run does not count: begin anew
+            program.found_shared.add(found.thing)
+        else:
+            return _report(program, tally, reduce, seed, name, time.perf_counter() - began)
 
 
 def replay(program: Program, schedule: Schedule, waiting: str = "auto") -> Run:

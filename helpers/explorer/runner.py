@@ -17,10 +17,20 @@ from _thread import allocate_lock
 from types import TracebackType
 from typing import Any
 
-from helpers.explorer import primitives, waiting
+from helpers.explorer import pools, primitives, waiting
 from helpers.explorer.actors import Actor, Crew
+from helpers.explorer.deadlocks import why_blocked
+from helpers.explorer.privacy import FoundShared
+from helpers.explorer.processor import Together
 from helpers.explorer.program import Outcome, Program, Run
-from helpers.explorer.scheduler import TIMEOUT, Chooser, ScheduleError, Scheduler
+from helpers.explorer.scheduler import (
+    TIMEOUT,
+    Chooser,
+    LentToAnother,
+    ScheduleError,
+    Scheduler,
+    set_active,
+)
 from helpers.history import CallError
 
 #: Steps after which a schedule is cut: no program of this course needs half as many.
@@ -58,6 +68,9 @@ class Runner:
         self.track = track
         self.template = program.template()
         self.crew = Crew()
+        self.runs = 0
+        self._is_clean = False
+        self.shared: Any = None
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Runner:
@@ -69,10 +82,16 @@ class Runner:
             stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self.path = os.path.join(self.folder, "database.db")
             stack.callback(self.crew.close)
+            if gc.isenabled():  # a collection inside a run would call finalizers at any step
+                gc.disable()
+                stack.callback(gc.enable)
+            self.together = stack.enter_context(Together(self.crew.native_ids))
             functions = [*self.program.threads.values()]
             if self.program.share is not None:
                 functions.append(self.program.share)
             self.refresh = stack.enter_context(primitives.stepping(self.waiting, functions))
+            if stack.enter_context(pools.pooling()) and self.program.lends is None:
+                self._try_lending()
             self._exit = stack.pop_all()
         return self
 
@@ -91,23 +110,34 @@ class Runner:
 
         Raises:
             Diverged, ScheduleError: from the chooser.
+            FoundShared: if the schedules run so far do not count, see `privacy`.
             RuntimeError: if a thread can be neither stepped nor stopped.
         """
+        self.together.keep()
         self._fresh_file()
         scheduler = Scheduler(
             self.crew, chooser, self.step_limit, self.track, self.program.journal_mode == "wal"
         )
+        scheduler.lends = self.program.lends is not False
+        scheduler.found_shared = self.program.found_shared
         if observe is not None:
             scheduler.observer = lambda _: observe(scheduler)
-        Scheduler.active = scheduler
+        set_active(scheduler)
         try:
             self.refresh()
             actors = self._prepare(scheduler)
             scheduler.run(lambda: _stand(scheduler, self.program))
+        except LentToAnother:
+            self.program.lends = False
+            raise
+        except FoundShared as found:
+            self.program.found_shared.add(found.thing)
+            raise
         finally:
-            Scheduler.active = None
-            for connection in scheduler.connections:
-                sqlite3.Connection.close(connection)
+            set_active(None)
+            self._dispose()
+            self._is_clean = scheduler.close()
+            self._collect()
         if not scheduler.ended:
             return scheduler, None
         ends = {name: actor.end for name, actor in actors.items()}
@@ -116,9 +146,31 @@ class Runner:
         cycle = scheduler.cycles[0] if scheduler.cycles else ""
         return scheduler, self.program.judge(self.path, scheduler.ended, ends, cycle)
 
+    def _collect(self) -> None:
+        """Between the runs, now and then: what they left in circles is young."""
+        self.runs += 1
+        if self.runs % 256 == 0:
+            gc.collect(0)
+
+    def _try_lending(self) -> None:
+        """Let the threads take turns, and see whether one uses what was lent to another."""
+        self.program.lends = True
+        with contextlib.suppress(LentToAnother):
+            self.trace(TakeTurns())
+
+    def _dispose(self) -> None:
+        """Give up a shared engine of SQLAlchemy: its idle connections are closed."""
+        dispose = getattr(self.shared, "dispose", None)
+        self.shared = None
+        if dispose is not None:
+            dispose()
+
     def trace(self, chooser: Chooser, observe: Any = None) -> Run:
         """Run one schedule and keep all that it did; raises what `run` raises."""
-        scheduler, outcome = self.run(chooser, observe)
+        while True:
+            with contextlib.suppress(FoundShared):
+                scheduler, outcome = self.run(chooser, observe)
+                break
         return Run(
             tuple(scheduler.schedule),
             scheduler.steps,
@@ -139,16 +191,23 @@ class Runner:
         }
         if program.share is not None:
             shared: Any = program.share(self.path)
+            self.shared = shared
             given[0] = shared
-            if hasattr(shared, "close") and not isinstance(shared, sqlite3.Connection):
-                scheduler.add_after(actors.values(), CLOSER, shared.close)
+            close = getattr(shared, "close", None)
+            if callable(close) and not isinstance(shared, sqlite3.Connection):
+                scheduler.add_after(actors.values(), CLOSER, close)
         return actors
 
     def _fresh_file(self) -> None:
-        """A new file, never the old one again: a lock that outlived its run stays with that one."""
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            if os.path.exists(self.path + suffix):
-                _remove(self.path + suffix)
+        """The old file with its first content, if nobody can have it open; else a new one.
+
+        A lock that outlived its run stays with the old file.
+        """
+        names = os.listdir(self.folder)
+        if not self._is_clean or names != [os.path.basename(self.path)]:
+            for name in names:
+                _remove(os.path.join(self.folder, name))
+        self._is_clean = False
         with open(self.path, "wb", buffering=0) as file:
             file.write(self.template)
 
@@ -174,15 +233,40 @@ class Follow:
             ScheduleError: if that thread cannot take a step now.
         """
         position = len(scheduler.schedule)
-        if position >= len(self.schedule):
+        if position > len(self.schedule) or scheduler.schedule != self.schedule[:position]:
+            # A retry before a timeout was expected to fail.
+            raise ScheduleError(f"step {position}: {scheduler.schedule[-1]} need not wait longer")
+        if position == len(self.schedule):
             return None
         name = self.schedule[position]
         if name not in offers:
-            raise ScheduleError(f"step {position + 1}: {_why_not(scheduler, name, offers)}")
+            retry = self._before_timeout(scheduler, name, offers)
+            if retry is None:
+                raise ScheduleError(f"step {position + 1}: {_why_not(scheduler, name, offers)}")
+            return retry
         return name
+
+    @staticmethod
+    def _before_timeout(scheduler: Scheduler, name: str, offers: list[str]) -> str | None:
+        """A thread that has to try again, in vain, before anybody's timeout can expire."""
+        if not name.endswith(TIMEOUT):
+            return None
+        actors = scheduler.actors
+        return next((o for o in offers if o in actors and actors[o].waiting is not None), None)
 
     def erased(self, name: str) -> None:
         """The chosen thread still waits; `pick` is asked again and says so."""
+
+
+class TakeTurns:
+    """A chooser that lets the threads take turns."""
+
+    def pick(self, scheduler: Scheduler, offers: list[str]) -> str:
+        """The offer that was chosen least often so far."""
+        return min(offers, key=scheduler.schedule.count)
+
+    def erased(self, name: str) -> None:
+        """The chosen thread still waits; it is not offered again before somebody has moved."""
 
 
 def _why_not(scheduler: Scheduler, name: str, offers: list[str]) -> str:
@@ -194,7 +278,7 @@ def _why_not(scheduler: Scheduler, name: str, offers: list[str]) -> str:
         return f"{name} has ended; {can}"
     if name.endswith(TIMEOUT):
         return f"the timeout of {actor.name} expires only when nobody else can go on; {can}"
-    why = scheduler.why_blocked(actor) or f"{name} cannot be chosen now"
+    why = why_blocked(actor) or f"{name} cannot be chosen now"
     return f"{why}; {can}"
 
 
@@ -210,7 +294,7 @@ def _stand(scheduler: Scheduler, program: Program) -> None:
                 frame = frame.f_back
             if frame is not None:
                 scheduler.lines[name] = frame.f_lineno
-            why = scheduler.why_blocked(actor)
+            why = why_blocked(actor)
             if why:
                 scheduler.blocked[name] = why
     scheduler.choices = [] if scheduler.ended else scheduler.offers()

@@ -12,12 +12,14 @@ threads take turns, switch only at synchronisation, replay from the start.
 from __future__ import annotations
 
 import ctypes
+import random
 import sys
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from helpers.explorer.actors import Actor, Cancelled, Crew
+from helpers.explorer.deadlocks import cycle, why_over
 from helpers.explorer.program import Step
 
 #: Seconds without a step after which a thread counts as stuck outside of any step.
@@ -35,6 +37,16 @@ class Diverged(RuntimeError):
     """The same schedule led to another step: the program depends on something else too."""
 
 
+class LentToAnother(RuntimeError):
+    """A thread used a connection that another thread has checked out of a pool."""
+
+    def __init__(self, connection: int, borrower: str, user: str) -> None:
+        super().__init__(
+            f"{user} used connection {connection}, which {borrower} had checked out of the pool: "
+            "the threads share it. Explore the program again: its connections now count as shared"
+        )
+
+
 class Chooser(Protocol):
     """Decides which thread takes the next step."""
 
@@ -45,14 +57,35 @@ class Chooser(Protocol):
         """The last pick was a retry that failed and changed nothing: it never happened."""
 
 
+#: The run in progress; there is at most one in a process. A variable of the module: an attribute
+#: of the class could not change without undoing Python's caches of the class's methods.
+_active: Scheduler | None = None
+
+
+def set_active(run: Scheduler | None) -> Scheduler | None:
+    """Say which run is in progress; returns what was said before."""
+    global _active
+    before, _active = _active, run
+    return before
+
+
+def alone(things: list[Any]) -> bool:
+    """Whether nothing refers to any of `things` but this list."""
+    return all(count <= _ALONE for count in _references(things))
+
+
+def _references(things: list[Any]) -> list[int]:
+    return [sys.getrefcount(thing) for thing in things]
+
+
+(_ALONE,) = _references([object()])
+
+
 class Scheduler:
     """One run of a program: who is where, who may go on, what has happened so far.
 
     With `track`, each step notes the shared resources that it touched.
     """
-
-    #: The run in progress; there is at most one in a process.
-    active: ClassVar[Scheduler | None] = None
 
     def __init__(
         self, crew: Crew, chooser: Chooser, step_limit: int, track: bool, is_wal: bool
@@ -62,6 +95,12 @@ class Scheduler:
         self.step_limit = step_limit
         self.track = track
         self.is_wal = is_wal
+        self.lends = True  # what a pool lends to a thread is that thread's own
+        self.found_shared: set[str] = set()  # see `helpers.explorer.privacy`
+        self.may_connect = False  # the connection being opened is not the program's
+        self.clock = 0.0  # seconds that the program has waited, see `helpers.explorer.clock`
+        self.name = "the program"  # while it is set up
+        self.random: random.Random | None = None
         self.commits = 0  # versions of the database so far, for naming snapshots
         self.actors: dict[str, Actor] = {}
         self.unstarted: list[Actor] = []
@@ -95,11 +134,11 @@ class Scheduler:
             number += 1
             unique = f"{name} {number}"
         actor = self.actors[unique] = Actor(unique, job)
-        active, Scheduler.active = Scheduler.active, None  # a worker's own locks are real ones
+        active = set_active(None)  # a worker's own locks are real ones
         try:
             self.crew.give(actor, self)
         finally:
-            Scheduler.active = active
+            set_active(active)
         self.unstarted.append(actor)
         return actor
 
@@ -187,6 +226,20 @@ class Scheduler:
                 self._lend_baton(actor)
         self.running = None
 
+    def close(self) -> bool:
+        """Close what is open and let go of it, or it would wait for the garbage collector.
+
+        Returns whether that was all: a cursor that is alive keeps its connection half open, with
+        its locks, even after `close`.
+        """
+        for actor in self.actors.values():
+            actor.let_go()
+        self.last = self.observer = None
+        connections, self.connections = self.connections, []
+        for number in range(len(connections)):
+            connections[number].abandon()
+        return alone(connections)
+
     # -- called by the program's threads -----------------------------------------------
 
     def me(self) -> Actor | None:
@@ -197,7 +250,7 @@ class Scheduler:
     @staticmethod
     def here() -> Scheduler | None:
         """The run to which the calling thread belongs: as an actor, or while it prepares it."""
-        run = Scheduler.active
+        run = _active
         if run is None or (run.me() is None and run.setting_up != get_ident()):
             return None
         return run
@@ -232,8 +285,9 @@ class Scheduler:
         self._hand_over(actor, self._next())
         return not actor.timed_out
 
-    def sleep(self) -> None:
+    def sleep(self, seconds: float) -> None:
         """A step that gives way: a second sleep in a row needs a step of somebody else first."""
+        until = self.clock + seconds
         actor = self.running
         assert actor is not None
         name, slept = actor.name, actor.slept
@@ -246,6 +300,7 @@ class Scheduler:
         finally:
             actor.sleeping = False
         actor.slept = len(self.steps)
+        self.clock = max(self.clock, until)
         self.touch("everything", "w")
 
     def wait_for_file(self, connection: Any, phase: object) -> bool:
@@ -261,10 +316,11 @@ class Scheduler:
         if actor.retrying and actor.phase == phase:
             self.steps.pop()
             self.schedule.pop()
+            actor.taken -= 1
             actor.attempted = len(self.steps)
             self.tried.add(actor.name)
             self.chooser.erased(actor.name)
-            chosen = self._guarded_decide()
+            chosen = self._decide()
         else:
             actor.step.outcome = "waits"
             if not actor.retrying:
@@ -305,7 +361,7 @@ class Scheduler:
         last = None if self.cancelling else self.last
         if last is not None and all(before.done for before in last[0]):
             (_, name, job), self.last = last, None
-            self.add(name, job)
+            self.add(name, job).is_last = True
         chosen = None if self.cancelling else self._next()
         if chosen is None:
             self.running = None
@@ -314,9 +370,20 @@ class Scheduler:
             self._wake(chosen)
 
     def _close_connections(self, actor: Actor) -> None:
+        """What happens when a thread ends: its thread-locals go, its connections are closed."""
+        actor.ending = True
+        for values in actor.locals:
+            values.clear()
         for connection in actor.connections:
             if connection.leave():
                 self.notes.append(f"{actor.name} ended with an open transaction: rolled back")
+
+    def give_up(self, failure: Exception) -> Cancelled:
+        """End the run with `failure`; the thread that found it raises what is returned."""
+        self.failure = failure
+        if self.running is not None:
+            self.running.cancelled = True
+        return Cancelled()
 
     def number(self, kind: str) -> int:
         """The next number of its kind in this run, from 1: stable names for resources."""
@@ -339,51 +406,62 @@ class Scheduler:
 
     def _next(self) -> Actor | None:
         """The actor to run now: one that has not started, else the chooser's; None to stop."""
+        if self.failure is not None:
+            return None
         if self.unstarted:
             return self.unstarted.pop(0)
         if self.tried:
             self.tried.clear()
-        return self._guarded_decide()
+        return self._decide()
 
-    def _guarded_decide(self) -> Actor | None:
+    def _decide(self) -> Actor | None:
         try:
-            return self._decide()
+            if self.observer is not None:
+                self.may_connect = True
+                self.observer(len(self.steps))
+                self.may_connect = False
+            offers = self.offers()
+            if self._is_over(offers):
+                return None
+            decision = self.chooser.pick(self, offers)
+            return None if decision is None else self._begin_step(decision)
         except Exception as error:
             self.failure = error
             return None
 
-    def _decide(self) -> Actor | None:
-        if self.observer is not None:
-            self.observer(len(self.steps))
-        offers = self.offers()
+    def _is_over(self, offers: list[str]) -> bool:
         if not offers:
-            self.ended = self.ended or self._why_over()
-            return None
-        if len(self.steps) >= self.step_limit:
+            self.ended = self.ended or why_over(self.actors.values())
+        elif len(self.steps) >= self.step_limit:
             last = self.steps[-1].thread
             self.ended = f"endless: cut after {self.step_limit} steps, {last} was last"
-            return None
-        decision = self.chooser.pick(self, offers)
-        if decision is None:
-            return None
-        name = decision.removesuffix(TIMEOUT)
-        actor = self.actors[name]
-        actor.timed_out = decision != name
-        began = actor.since - 1 if actor.waiting else len(self.steps)
-        actor.step = Step(name, actor.label, actor.sql, actor.connection, actor.parameters, began)
+        else:
+            return False
+        return True
+
+    def _begin_step(self, decision: str) -> Actor:
+        actor = self.actors.get(decision) or self.actors[decision.removesuffix(TIMEOUT)]
+        number = len(self.steps)
+        began = number if actor.waiting is None else actor.since - 1
+        actor.step = Step(
+            actor.name, actor.label, actor.sql, actor.connection, actor.parameters, began
+        )
+        actor.timed_out = decision != actor.name
         if actor.timed_out:
             self._note_timeout(actor)
+        actor.taken += 1
         self.steps.append(actor.step)
         self.schedule.append(decision)
         return actor
 
     def _note_timeout(self, actor: Actor) -> None:
         actor.step.outcome = "timeout"
+        self.clock += actor.waiting.patience if actor.waiting is not None else actor.timeout or 0
         if self.track:
             actor.step.touched["everything"] = "w"
-        cycle = self.cycle(actor)
-        if cycle:
-            self.cycles.append(cycle)
+        circle = cycle(actor)
+        if circle:
+            self.cycles.append(circle)
 
     def offers(self) -> list[str]:
         """Who may be picked: those who can go on; if none, sleepers; if none, one timeout."""
@@ -410,55 +488,3 @@ class Scheduler:
         if patient:
             return [min(patient, key=lambda actor: actor.since).name + TIMEOUT]
         return []
-
-    def _why_over(self) -> str:
-        stuck = [actor for actor in self.actors.values() if not actor.done]
-        if not stuck:
-            return "finished"
-        for actor in stuck:
-            cycle = self.cycle(actor)
-            if cycle:
-                return f"deadlock: {cycle}"
-        texts = [self.why_blocked(actor) for actor in stuck if actor.wants]
-        return "deadlock: " + "; ".join(texts or ["nobody can go on"])
-
-    def why_blocked(self, actor: Actor) -> str:
-        """What `actor` waits for and who has it, in words; empty if it can go on."""
-        if actor.waiting is not None:
-            holders, wants = actor.waiting.holders(), "the lock on the database file"
-        elif actor.ready is not None and not actor.ready() and not actor.sleeping:
-            holders, wants = actor.holders() if actor.holders else (), actor.wants or actor.label
-        else:
-            return ""
-        have = [f"{holder.name} holds {what}" for holder, what in holders if holder is not None]
-        return f"{actor.name} waits for {wants}" + (f" ({', '.join(have)})" if have else "")
-
-    def cycle(self, start: Actor) -> str:
-        """The circle of threads that wait for one another, in words; empty if there is none."""
-        path: list[Actor] = []
-        actor: Actor | None = start
-        texts: dict[str, str] = {}
-        while actor is not None and actor not in path and not actor.done:
-            path.append(actor)
-            holder = next(iter(self._in_the_way_of(actor)), None)
-            if holder is None:
-                return ""
-            wants = "the database file" if actor.waiting is not None else actor.wants
-            texts[actor.name] = f"{actor.name} waits for {wants}, which {holder[0].name} holds"
-            actor = holder[0]
-        if actor is None or actor.done:
-            return ""
-        members = [member.name for member in path[path.index(actor) :]]
-        first = members.index(min(members))
-        return ", ".join(texts[name] for name in members[first:] + members[:first])
-
-    def _in_the_way_of(self, actor: Actor) -> list[tuple[Actor, str]]:
-        """Those whose locks keep `actor` waiting, threads that wait themselves first."""
-        if actor.waiting is not None:
-            holders = actor.waiting.holders()
-        elif actor.ready is not None and not actor.ready() and actor.holders is not None:
-            holders = actor.holders()
-        else:
-            return []
-        others = [(who, what) for who, what in holders if who is not None and who is not actor]
-        return [pair for pair in others if not pair[0].done] or others

@@ -70,7 +70,7 @@ def _inside(value: Any, roots: set[str]) -> list[tuple[Any, Any, str]]:
     if str(getattr(value, "__module__", "")).startswith(__package__):
         return []
     if isinstance(value, types.FunctionType):
-        return _in_function(value) if _root(value) in roots else []
+        return _in_function(value, roots) if _root(value) in roots else []
     if isinstance(value, types.MethodType):
         return [(value.__func__, None, ""), (value.__self__, None, "")]
     if isinstance(value, functools.partial):
@@ -102,12 +102,23 @@ def _in_object(value: Any) -> list[tuple[Any, Any, str]]:
     return found
 
 
-def _in_function(function: types.FunctionType) -> list[tuple[Any, Any, str]]:
-    names = function.__globals__
+def _named(names: dict[str, Any], used: list[str], roots: set[str]) -> list[tuple[Any, Any, str]]:
+    """What a function finds in `names`, and as ``module.name`` in modules of the program."""
     found: list[tuple[Any, Any, str]] = []
-    for name in sorted(_names(function.__code__)):
-        if name in names:
-            found.append((names[name], functools.partial(names.__setitem__, name), name))
+    for name in used:
+        if name not in names:
+            continue
+        value = names[name]
+        found.append((value, functools.partial(names.__setitem__, name), name))
+        if isinstance(value, types.ModuleType) and value.__name__.partition(".")[0] in roots:
+            others = [other for other in used if other != name]
+            found += _named(vars(value), others, roots)
+    return found
+
+
+def _in_function(function: types.FunctionType, roots: set[str]) -> list[tuple[Any, Any, str]]:
+    used = sorted(_names(function.__code__))
+    found = _named(function.__globals__, used, roots)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with contextlib.suppress(ValueError):  # a name that is not bound yet
             put = functools.partial(setattr, cell, "cell_contents")

@@ -6,19 +6,48 @@ import functools
 import re
 import sqlite3
 from collections.abc import Iterator
+from typing import NamedTuple
 
 _COMMENTS = re.compile(r"(\s+|--[^\n]*(\n|$)|/\*.*?\*/|;)*", re.DOTALL)
-BUSY_TIMEOUT = re.compile(r"pragma\s+busy_timeout\s*[=(]\s*(\d+)", re.IGNORECASE)
+_BUSY_TIMEOUT = re.compile(r"pragma\s+busy_timeout\s*[=(]\s*(\d+)", re.IGNORECASE)
+#: PRAGMAs that set a flag of the connection and look at no file (SQLite: ``PragTyp_FLAG``).
+_FLAG = re.compile(
+    r"(query_only|foreign_keys|recursive_triggers|trusted_schema|ignore_check_constraints|"
+    r"reverse_unordered_selects|automatic_index|defer_foreign_keys)\s*[=(]"
+)
 _CHANGES = {"insert", "update", "delete", "replace"}
 
 
+class Statement(NamedTuple):
+    """What the explorer must know of a statement: see `classify`.
+
+    `label` is its text on one line, `kind` as `kind_of` says, `implicit` whether `sqlite3`
+    begins a transaction before it in its default regime; `busy_timeout` in seconds if it is
+    the PRAGMA that sets it, else None.
+    """
+
+    label: str
+    kind: str
+    implicit: bool
+    busy_timeout: float | None
+
+
 @functools.lru_cache(maxsize=1024)
+def classify(sql: str) -> Statement:
+    """Classify one statement; kept, for each schedule runs the same ones again."""
+    kind = kind_of(sql)
+    found = _BUSY_TIMEOUT.search(sql) if kind == "other" else None
+    seconds = int(found.group(1)) / 1000 if found else None
+    return Statement(one_line(sql), kind, begins_implicitly(sql), seconds)
+
+
 def kind_of(sql: str) -> str:
     """The kind of a statement, as far as transactions are concerned.
 
     ``read``; ``insert`` (INSERT, UPDATE, DELETE, REPLACE, before which `sqlite3` begins a
     transaction by itself); ``change`` (other writes, DDL); ``begin``, ``begin immediate``,
-    ``begin exclusive``; ``commit``; ``end`` (ROLLBACK); ``other`` (PRAGMA, SAVEPOINT, …).
+    ``begin exclusive``; ``commit``; ``end`` (ROLLBACK); ``flag`` (a PRAGMA that sets a flag of the
+    connection); ``other`` (other PRAGMAs, SAVEPOINT, …).
     """
     comment = _COMMENTS.match(sql)
     words = sql[comment.end() if comment else 0 :].lower().replace(";", " ").split()
@@ -36,6 +65,8 @@ def kind_of(sql: str) -> str:
         return "commit"
     if first == "rollback":
         return "other" if "to" in words else "end"
+    if first == "pragma" and _FLAG.match(" ".join(words[1:])):
+        return "flag"
     return "change" if first in ("create", "drop", "alter") else "other"
 
 

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from helpers.explorer.connections import SteppingConnection
@@ -51,10 +52,12 @@ class Waiting(Protocol):
     def adopt(self, connection: SteppingConnection) -> None:
         """Prepare a connection that was just opened, or whose busy timeout was just set."""
 
-    def perform(self, connection: SteppingConnection, call: Callable[[], Any], kind: str) -> Any:
+    def perform(
+        self, connection: SteppingConnection, kind: str, call: Callable[..., Any], *arguments: Any
+    ) -> Any:
         """Make `call`, parking the thread wherever SQLite would wait; returns its result.
 
-        `kind` is the kind of statement, as `connections.kind_of` names it.
+        `kind` is the kind of statement, as `statements.kind_of` names it.
         """
 
     def transaction(self, connection: SteppingConnection) -> int:
@@ -124,26 +127,24 @@ class HandlerWaiting:
         self.library = Library()
         self._level = ctypes.c_int()
         self._callback = _Handler(self._on_busy)
-        self._inside: dict[int, SteppingConnection] = {}
+        self._connections: WeakValueDictionary[int, SteppingConnection] = WeakValueDictionary()
         _self_test(self.library)
 
     def adopt(self, connection: SteppingConnection) -> None:
         """Install the handler in place of the timeout."""
         handle = connection.handle = self.library.handle(connection)
         self.library.busy_handler(handle, self._callback, handle)
+        self._connections[handle] = connection
 
-    def perform(self, connection: SteppingConnection, call: Callable[[], Any], kind: str) -> Any:
+    def perform(
+        self, connection: SteppingConnection, kind: str, call: Callable[..., Any], *arguments: Any
+    ) -> Any:
         """Make `call`; SQLite calls the handler in this thread where it would wait."""
-        handle = connection.handle
-        self._inside[handle] = connection
-        try:
-            return call()
-        finally:
-            del self._inside[handle]
+        return call(*arguments)
 
     def _on_busy(self, handle: int, _count: int) -> int:
-        connection = self._inside.get(handle)
-        if connection is None or not connection.patience:
+        connection = self._connections.get(handle)
+        if connection is None or connection.occupant is None or not connection.patience:
             return 0
         try:
             phase = (self.transaction(connection), self.lock(connection))
@@ -172,8 +173,11 @@ class RuleWaiting:
         """No timeout: every busy call comes back at once."""
         sqlite3.Cursor(connection).execute("PRAGMA busy_timeout = 0").close()
 
-    def perform(self, connection: SteppingConnection, call: Callable[[], Any], kind: str) -> Any:
+    def perform(
+        self, connection: SteppingConnection, kind: str, call: Callable[..., Any], *arguments: Any
+    ) -> Any:
         """Make `call`; an autocommit write is split, so that it keeps its locks while it waits."""
+        call = functools.partial(call, *arguments)
         alone = not connection.open_transaction
         if alone and kind in ("insert", "change"):
             return self._write_and_commit(connection, call, kind)

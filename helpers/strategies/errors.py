@@ -6,7 +6,7 @@ import os
 
 
 class StrategyError(RuntimeError):
-    """A strategy refuses to run a unit of work. Nothing of the unit is stored."""
+    """A strategy refuses a unit of work. Nothing of it is stored, but for `WriterDied`."""
 
 
 class ClosedError(StrategyError):
@@ -40,8 +40,22 @@ class WaitTimeout(StrategyError, TimeoutError):
     """A thread waited too long for its turn, a connection, or room in the queue."""
 
 
+class MovedError(StrategyError):
+    """The database file was deleted or replaced while it was open.
+
+    What the unit of work read came from, and what it wrote went into, a file without a name.
+    """
+
+    def __init__(self, path: object) -> None:
+        super().__init__(
+            f"{path} or its -wal file was deleted or replaced while it was open, and this unit of "
+            "work did not happen in the file that is there now: close the strategy, make a new "
+            "one, and leave the files of a database in use alone"
+        )
+
+
 class WriterDied(StrategyError):
-    """The writer's thread ended before it could answer."""
+    """The writer's thread ended before it could answer; the message says what is stored."""
 
 
 class Process:

@@ -10,7 +10,8 @@ from typing import Any
 from helpers.strategies import Connect, UnitOfWork, transactions
 from helpers.strategies.errors import ClosedError, NestedError, Process, WaitTimeout
 from helpers.strategies.fairness import FairLock
-from helpers.strategies.settings import AS_IT_IS, Path_, Settings
+from helpers.strategies.guarded import Guarded
+from helpers.strategies.settings import AS_IT_IS, Path_, Settings, check_seconds
 
 
 class LockableCursor:
@@ -112,22 +113,22 @@ class TransactionLock:
         timeout: float = 30.0,
     ) -> None:
         self.begin = transactions.check_begin(begin)
-        self.timeout = timeout
+        self.timeout = check_seconds("timeout", timeout)
         self._lock = FairLock()
         self._process = Process()
-        self._connection: sqlite3.Connection | None = settings.open(path, connect)
+        self._connection: Guarded | None = Guarded(settings, path, connect)
 
     def write(self, unit_of_work: UnitOfWork, /) -> Any:
         """Run it inside one write transaction and return its result once that is committed.
 
         Raises:
             WaitTimeout: if the lock did not become free in time; names its holder.
-            NestedError, ClosedError, ForkedError, UnitError: if the unit is refused.
+            NestedError, ClosedError, ForkedError, UnitError, MovedError: if the unit is refused.
             sqlite3.Error, Exception: what SQLite or the unit raise.
         """
         connection = self._take()
         try:
-            return transactions.write(connection, unit_of_work, self.begin)
+            return connection.write(unit_of_work, self.begin)
         finally:
             self._lock.release()
 
@@ -135,36 +136,35 @@ class TransactionLock:
         """Run it against one snapshot and return its result; raises what `write` raises."""
         connection = self._take()
         try:
-            return transactions.read(connection, unit_of_work)
+            return connection.read(unit_of_work)
         finally:
             self._lock.release()
 
-    def _take(self) -> sqlite3.Connection:
+    def _take(self) -> Guarded:
         """The connection, with the lock held."""
+        self._lock_or_say_why("no turn", "make units of work shorter, or raise timeout=")
+        if self._connection is None:
+            self._lock.release()
+            raise ClosedError(self)
+        return self._connection
+
+    def _lock_or_say_why(self, failed: str, advice: str) -> None:
         self._process.check(self)
         if self._lock.mine:
             raise NestedError(self)
         if not self._lock.acquire(self.timeout):
             raise WaitTimeout(
-                f"no turn within {self.timeout} s: the lock is {self._lock}; make units of work "
-                "shorter, or raise timeout="
+                f"{failed} within {self.timeout} s: the lock is {self._lock}; {advice}"
             )
-        if self._connection is None:
-            self._lock.release()
-            raise ClosedError(self)
-        return self._connection
 
     def close(self) -> None:
         """Close the connection once the unit that runs has ended. Again: nothing happens.
 
         Raises:
             WaitTimeout: if a unit runs on for longer than `timeout`; the connection stays open.
+            NestedError, ForkedError: if a unit of work calls it, or a forked process.
         """
-        self._process.check(self)
-        if self._lock.mine:
-            raise NestedError(self)
-        if not self._lock.acquire(self.timeout):
-            raise WaitTimeout(f"cannot close within {self.timeout} s: the lock is {self._lock}")
+        self._lock_or_say_why("cannot close", "close again when that unit has ended")
         try:
             if self._connection is not None:
                 self._connection.close()

@@ -6,12 +6,14 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from helpers.strategies import Connect, UnitOfWork, transactions
 from helpers.strategies.errors import ClosedError, NestedError, Process, WaitTimeout
+from helpers.strategies.guarded import Guarded
 from helpers.strategies.retry import Retry
-from helpers.strategies.settings import AS_IT_IS, Path_, Settings, check_file
+from helpers.strategies.settings import AS_IT_IS, Path_, Settings, check_file, check_seconds
 
 
 class PerThread:
@@ -52,7 +54,7 @@ class PerThread:
         self._settings = settings
         self.begin = transactions.check_begin(begin)
         self.retry = retry
-        self.timeout = timeout
+        self.timeout = check_seconds("timeout", timeout)
         self._local = threading.local()
         self._owned: dict[int, _Owned] = {}
         self._process = Process()
@@ -62,7 +64,7 @@ class PerThread:
         """Run it inside one write transaction and return its result once that is committed.
 
         Raises:
-            NestedError, ClosedError, ForkedError, UnitError: if the unit is refused.
+            NestedError, ClosedError, ForkedError, UnitError, MovedError: if the unit is refused.
             sqlite3.Error, Exception: what SQLite or the unit raise.
         """
         if self.retry is not None:
@@ -70,69 +72,97 @@ class PerThread:
         return self._write(unit_of_work)
 
     def _write(self, unit_of_work: UnitOfWork) -> Any:
-        return self._run(lambda c: transactions.write(c, unit_of_work, self.begin))
+        return self._run(lambda connection: connection.write(unit_of_work, self.begin))
 
     def read(self, unit_of_work: UnitOfWork, /) -> Any:
         """Run it against one snapshot and return its result; raises what `write` raises."""
-        return self._run(lambda c: transactions.read(c, unit_of_work))
+        return self._run(lambda connection: connection.read(unit_of_work))
 
     @property
     def open_connections(self) -> list[str]:
         """Names of the threads that have an open connection, in the order of opening."""
         return [owned.thread for owned in list(self._owned.values())]
 
-    def _run(self, use: Callable[[sqlite3.Connection], Any]) -> Any:
+    def _run(self, use: Callable[[Guarded], Any]) -> Any:
         self._process.check(self)
         owned: _Owned = getattr(self._local, "owned", None) or self._open()
-        if not owned.in_use.acquire(blocking=False):
-            raise ClosedError(self) if self._closed else NestedError(self)
-        try:
+        if owned.busy:
+            raise NestedError(self)
+        with owned.in_use:
             if self._closed:
                 # `close` may have looked before this connection was there.
                 _close(self._owned, owned, self._process)
                 raise ClosedError(self)
-            return use(owned.connection)
-        finally:
-            owned.in_use.release()
+            owned.busy = True
+            try:
+                return use(owned.connection)
+            finally:
+                owned.busy = False
 
     def _open(self) -> _Owned:
         if self._closed:
             raise ClosedError(self)
-        owned = _Owned(self._settings.open(self._path, self._connect))
-        # The thread-local dies with its thread, on that thread; nobody else refers to the mark.
-        mark = self._local.mark = _Mark()
-        weakref.finalize(mark, _close, self._owned, owned, self._process)
-        self._owned[id(owned)] = owned
-        self._local.owned = owned
+        owned = _Owned(Guarded(self._settings, self._path, self._connect))
+        try:
+            # The thread-local dies with its thread; nobody else refers to the mark.
+            mark = self._local.mark = _Mark()
+            weakref.finalize(mark, _close, self._owned, owned, self._process)
+            self._owned[id(owned)] = owned
+            self._local.owned = owned
+        except BaseException:
+            owned.connection.close()
+            raise
         return owned
+
+    def check_outside(self) -> None:
+        """Do nothing where the strategy may be closed.
+
+        Raises:
+            NestedError, ForkedError: inside a unit of work, or in a forked process.
+        """
+        self._process.check(self)
+        mine: _Owned | None = getattr(self._local, "owned", None)
+        if mine is not None and mine.busy:
+            raise NestedError(self)
 
     def close(self) -> None:
         """Refuse new units, wait for those that run, close all connections. Again: nothing.
 
         Raises:
-            WaitTimeout: if a unit runs on for longer than `timeout`; its connection stays open.
+            WaitTimeout: if units run on for longer than `timeout`; their connections stay open,
+                and are closed when their threads end, or by another `close`.
+            NestedError, ForkedError: if a unit of work calls it, or a forked process.
         """
-        self._process.check(self)
+        self.check_outside()
         self._closed = True
+        deadline = monotonic() + self.timeout
+        late = []
         for owned in list(self._owned.values()):
-            if owned is getattr(self._local, "owned", None) and owned.in_use.locked():
-                raise NestedError(self)
-            if not owned.in_use.acquire(timeout=self.timeout):
-                raise WaitTimeout(
-                    f"cannot close: thread {owned.thread} has been in a unit of work for more "
-                    f"than {self.timeout} s"
-                )
-            owned.in_use.release()
-            _close(self._owned, owned, self._process)
+            if not owned.in_use.acquire(timeout=max(0.0, deadline - monotonic())):
+                late.append(owned.thread)
+                continue
+            try:
+                _close(self._owned, owned, self._process)
+            finally:
+                owned.in_use.release()
+        if late:
+            raise WaitTimeout(
+                f"cannot close: still in a unit of work after {self.timeout} s: {', '.join(late)}; "
+                "close again when they have ended"
+            )
 
 
 class _Owned:
-    """One thread's connection; `in_use` is held while a unit of work runs on it."""
+    """One thread's connection; `in_use` is held while a unit of work runs on it.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    `busy` says the same to the thread itself, which must not wait for its own lock.
+    """
+
+    def __init__(self, connection: Guarded) -> None:
         self.connection = connection
         self.thread = threading.current_thread().name
         self.in_use = threading.Lock()
+        self.busy = False
 
 
 class _Mark:

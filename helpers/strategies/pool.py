@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 from types import TracebackType
@@ -16,23 +17,49 @@ from typing import Any
 
 from helpers.strategies import Connect, UnitOfWork, transactions
 from helpers.strategies.errors import ClosedError, NestedError, Process, WaitTimeout
-from helpers.strategies.settings import AS_IT_IS, Path_, Settings, check_file
+from helpers.strategies.guarded import Guarded
+from helpers.strategies.settings import AS_IT_IS, Path_, Settings, check_file, check_seconds
 
-Idle = queue.SimpleQueue[sqlite3.Connection | None]
+Idle = queue.SimpleQueue["_Ticket | None"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Holder:
     """Who has a connection checked out: the thread, the line that took it, and since when."""
 
     thread: threading.Thread
     line: str
     write: bool
+    #: Whether the pool runs a unit of work on it, by `Pool.write` or `Pool.read`.
+    unit: bool = False
     since: float = field(default_factory=monotonic)
 
     def __str__(self) -> str:
         seconds = monotonic() - self.since
         return f"{self.thread.name} for {seconds:.1f} s, taken by `{self.line}`"
+
+
+class _Ticket:
+    """The right to use one connection: in the queue, or with whoever took it out.
+
+    If it gets lost, because Ctrl-C arrives between the queue and the thread that asked, a new
+    one goes into the queue.
+    """
+
+    def __init__(self, connection: Guarded, idle: Idle) -> None:
+        self.connection = connection
+        self._lost = weakref.finalize(self, _found, connection, weakref.ref(idle))
+        self._lost.atexit = False
+
+    def void(self) -> None:
+        """Make it worthless: nothing happens when it gets lost."""
+        self._lost.detach()
+
+
+def _found(connection: Guarded, reference: weakref.ref[Idle]) -> None:
+    idle = reference()
+    if idle is not None:
+        idle.put(_Ticket(connection, idle))
 
 
 class Pool:
@@ -64,31 +91,31 @@ class Pool:
         begin: str = "IMMEDIATE",
         timeout: float = 5.0,
     ) -> None:
-        check_file(path, self)
+        path = check_file(path, self)
         if readers < 1:
             raise ValueError(f"readers must be at least 1, not {readers!r}")
         self.begin = transactions.check_begin(begin)
-        self.timeout = timeout
+        self.timeout = check_seconds("timeout", timeout)
         self._process = Process()
         self._closed = False
-        self._holders: dict[int, Holder] = {}
+        self._holders: set[Holder] = set()
         # Key: does the connection write? A SimpleQueue may be put to from a finalizer, which
         # can run at any moment.
         self._idle: dict[bool, Idle] = {True: queue.SimpleQueue(), False: queue.SimpleQueue()}
-        self._left = {True: 0, False: 0}
+        self._open: dict[bool, set[Guarded]] = {True: set(), False: set()}
         try:
-            writer = self._add(True, settings.open(path, connect))
+            writer = self._add(True, Guarded(settings, path, connect))
             # A writer can roll back what a crash left behind, a read-only connection cannot.
-            writer.execute("PRAGMA schema_version").fetchone()
+            writer.connection.execute("PRAGMA schema_version").fetchone()
             for _ in range(readers):
-                self._add(False, settings.open(path, connect, read_only=True))
+                self._add(False, Guarded(settings, path, connect, read_only=True))
         except BaseException:
             self.close()
             raise
 
-    def _add(self, write: bool, connection: sqlite3.Connection) -> sqlite3.Connection:
-        self._left[write] += 1
-        self._idle[write].put(connection)
+    def _add(self, write: bool, connection: Guarded) -> Guarded:
+        self._open[write].add(connection)
+        self._idle[write].put(_Ticket(connection, self._idle[write]))
         return connection
 
     def write(self, unit_of_work: UnitOfWork, /) -> Any:
@@ -99,45 +126,63 @@ class Pool:
             NestedError, ClosedError, ForkedError, UnitError: if the unit is refused.
             sqlite3.Error, Exception: what SQLite or the unit raise.
         """
-        with self.checkout(write=True) as connection:
-            return transactions.write(connection, unit_of_work, self.begin)
+        return self._run(True, lambda connection: connection.write(unit_of_work, self.begin))
 
     def read(self, unit_of_work: UnitOfWork, /) -> Any:
         """Run it against one snapshot and return its result; raises what `write` raises."""
-        with self.checkout() as connection:
-            return transactions.write(connection, unit_of_work, "DEFERRED")
+        return self._run(False, lambda connection: connection.write(unit_of_work, "DEFERRED"))
+
+    def _run(self, write: bool, use: Callable[[Guarded], Any]) -> Any:
+        self._check(lambda holder: holder.unit)
+        holder = Holder(threading.current_thread(), _caller(), write, unit=True)
+        ticket = self._get(write)
+        try:
+            self._holders.add(holder)
+            return use(ticket.connection)
+        finally:
+            self._back(ticket, holder)
 
     def checkout(self, *, write: bool = False) -> Checkout:
         """Borrow a connection, to be given back by ``with`` or `Checkout.release`.
 
-        One that is dropped without being given back goes back when it is collected, with a
-        `ResourceWarning` that names the line which took it.
+        It is in autocommit: begin and end transactions on it yourself. One that is dropped
+        without being given back goes back when it is collected, with a `ResourceWarning` that
+        names the line which took it.
 
         Raises:
-            WaitTimeout, NestedError, ClosedError, ForkedError: as for `write`.
+            WaitTimeout, NestedError, ClosedError, ForkedError: as for `write`; a thread may
+                borrow several connections that read, and one that writes.
         """
+        self._check(lambda holder: holder.write and write)
+        holder = Holder(threading.current_thread(), _caller(), write)
+        ticket = self._get(write)
+        try:
+            self._holders.add(holder)
+            return Checkout(self, ticket, holder)
+        except BaseException:
+            self._back(ticket, holder)
+            raise
+
+    def _check(self, is_too_much: Callable[[Holder], bool]) -> None:
         self._process.check(self)
         me = threading.current_thread()
-        if write and any(holder.write and holder.thread is me for holder in self.holders()):
+        if any(holder.thread is me and is_too_much(holder) for holder in self._holders.copy()):
             raise NestedError(self)
-        connection = self._get(write)
-        holder = self._holders[id(connection)] = Holder(me, _caller(), write)
-        return Checkout(self, connection, holder)
 
     def holders(self) -> list[Holder]:
         """Who has a connection now, the longest holder first."""
-        return sorted(self._holders.copy().values(), key=lambda holder: holder.since)
+        return sorted(self._holders.copy(), key=lambda holder: holder.since)
 
-    def _get(self, write: bool) -> sqlite3.Connection:
+    def _get(self, write: bool) -> _Ticket:
         idle = self._idle[write]
         try:
-            connection = idle.get(timeout=self.timeout)
+            ticket = idle.get(timeout=self.timeout)
         except queue.Empty:
             raise WaitTimeout(self._full(write)) from None
-        if connection is None or self._closed:
-            idle.put(connection)
+        if ticket is None or self._closed:
+            idle.put(ticket)
             raise ClosedError(self)
-        return connection
+        return ticket
 
     def _full(self, write: bool) -> str:
         who = "; ".join(str(holder) for holder in self.holders() if holder.write == write)
@@ -147,48 +192,63 @@ class Pool:
             "Give connections back sooner, or raise " + ("timeout=" if write else "readers=")
         )
 
-    def _back(self, connection: sqlite3.Connection, holder: Holder) -> None:
-        if self._holders.pop(id(connection), None) is None:
-            return
-        if connection.in_transaction:
-            connection.rollback()
-        self._idle[holder.write].put(connection)
+    def _back(self, ticket: _Ticket, holder: Holder) -> None:
+        try:
+            # In a forked child the connection and its transaction belong to the parent.
+            if self._process.is_this:
+                ticket.connection.mend()
+        finally:
+            try:
+                self._idle[holder.write].put(ticket)
+            finally:
+                self._holders.discard(holder)
 
     def close(self) -> None:
         """Refuse new units, wait for connections that are lent, close all. Again: nothing.
 
         Raises:
-            WaitTimeout: if a connection does not come back in time; names who holds it. What
-                came back is closed, and `close` may be called again for the rest.
+            WaitTimeout: if connections do not come back in time; names who holds them. The
+                others are closed, and `close` may be called again for the rest.
+            NestedError, ForkedError: if a unit of work calls it, or a forked process.
         """
-        self._process.check(self)
+        self._check(lambda holder: holder.unit)
         self._closed = True
-        for write, idle in self._idle.items():
-            while self._left[write]:
-                try:
-                    connection = idle.get(timeout=self.timeout)
-                except queue.Empty:
-                    raise WaitTimeout("cannot close: " + self._full(write)) from None
-                if connection is not None:
-                    connection.close()
-                    self._left[write] -= 1
-            # Whoever waits for a connection gets this, and passes it on.
-            idle.put(None)
+        deadline = monotonic() + self.timeout
+        # Readers first: the last connection to a WAL database tidies up, but must be able to write.
+        late = [write for write in (False, True) if not self._close_all(write, deadline)]
+        if late:
+            raise WaitTimeout("cannot close: " + "; ".join(map(self._full, late)))
+
+    def _close_all(self, write: bool, deadline: float) -> bool:
+        """Close the connections that write, or those that read; False if some are still lent."""
+        idle, still_open = self._idle[write], self._open[write]
+        while still_open:
+            try:
+                ticket = idle.get(timeout=max(0.0, deadline - monotonic()))
+            except queue.Empty:
+                return False
+            if ticket is not None:
+                ticket.connection.close()
+                still_open.discard(ticket.connection)
+                ticket.void()
+        # Whoever waits for a connection gets this, and passes it on.
+        idle.put(None)
+        return True
 
 
 class Checkout:
     """A borrowed connection: use it in ``with``, which gives it back, or call `release`."""
 
-    def __init__(self, pool: Pool, connection: sqlite3.Connection, holder: Holder) -> None:
-        self.connection = connection
-        self._give_back = weakref.finalize(self, _leaked, pool, connection, holder)
-        self._return = pool, connection, holder
+    def __init__(self, pool: Pool, ticket: _Ticket, holder: Holder) -> None:
+        self.connection = ticket.connection.lend()
+        self._leak = weakref.finalize(self, _leaked, pool, ticket, holder)
+        self._return = pool, ticket, holder
 
     def release(self) -> None:
         """Give the connection back; an open transaction is rolled back. Again: nothing."""
-        if self._give_back.detach() is not None:
-            pool, connection, holder = self._return
-            pool._back(connection, holder)
+        if self._leak.detach() is not None:
+            pool, ticket, holder = self._return
+            pool._back(ticket, holder)
 
     def __enter__(self) -> sqlite3.Connection:
         return self.connection
@@ -202,13 +262,13 @@ class Checkout:
         self.release()
 
 
-def _leaked(pool: Pool, connection: sqlite3.Connection, holder: Holder) -> None:
+def _leaked(pool: Pool, ticket: _Ticket, holder: Holder) -> None:
     warnings.warn(
         f"a connection was never given back by {holder}: use `with pool.checkout() as connection`",
         ResourceWarning,
         stacklevel=2,
     )
-    pool._back(connection, holder)
+    pool._back(ticket, holder)
 
 
 def _caller() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import random
 import sqlite3
 import time
@@ -13,18 +14,21 @@ from typing import ParamSpec, TypeVar
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-#: Primary result codes (https://www.sqlite.org/rescode.html): another connection holds a
-#: lock (5), or another connection with the same shared cache does (6).
-_BUSY, _LOCKED = 5, 6
+#: Result codes (https://www.sqlite.org/rescode.html): another connection holds a lock, or
+#: another one with the same shared cache does. Plain SQLITE_LOCKED is no reason to try again:
+#: it is a conflict within one connection, which comes back every time.
+_BUSY, _LOCKED_SHAREDCACHE = 5, 262
 
 
 def is_busy(error: BaseException) -> bool:
     """Whether `error` says that the same unit of work may succeed a moment later.
 
-    True for SQLITE_BUSY, SQLITE_LOCKED and what extends them, SQLITE_BUSY_SNAPSHOT above all.
+    True for SQLITE_BUSY and what extends it, SQLITE_BUSY_SNAPSHOT above all, and for
+    SQLITE_LOCKED_SHAREDCACHE.
     """
-    code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, sqlite3.OperationalError) and (code or 0) & 0xFF in (_BUSY, _LOCKED)
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    refused = code & 0xFF == _BUSY or code == _LOCKED_SHAREDCACHE
+    return isinstance(error, sqlite3.OperationalError) and refused
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,14 @@ class Retry:
             tries += 1
 
     def __call__(self, function: Callable[Parameters, Result], /) -> Callable[Parameters, Result]:
-        """Decorate `function` so that each call of it goes through `call`."""
+        """Decorate `function` so that each call of it goes through `call`.
+
+        Raises:
+            TypeError: for a coroutine function or a generator function, whose work happens after
+                the call.
+        """
+        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+            raise TypeError(f"cannot run {function.__name__} again: it must be a plain function")
 
         @functools.wraps(function)
         def retried(*args: Parameters.args, **keywords: Parameters.kwargs) -> Result:

@@ -12,6 +12,20 @@ from helpers.strategies import Connect
 
 Path_ = str | os.PathLike[str]
 
+#: The longest wait in seconds: SQLite counts milliseconds in 32 bits, more would be no wait at all.
+LONGEST = 2_000_000
+
+
+def check_seconds(name: str, value: float) -> float:
+    """Return `value` if a thread can wait for so many seconds.
+
+    Raises:
+        ValueError: otherwise; names the argument `name` and the value.
+    """
+    if not 0 <= value <= LONGEST:
+        raise ValueError(f"{name} must be 0 to {LONGEST} seconds, not {value!r}")
+    return value
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -47,8 +61,7 @@ class Settings:
             value = getattr(self, name)
             if value is not None and str(value).lower() not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-        if not self.busy_timeout >= 0:
-            raise ValueError(f"busy_timeout must be 0 seconds or more, not {self.busy_timeout!r}")
+        check_seconds("busy_timeout", self.busy_timeout)
 
     def open(
         self,
@@ -112,17 +125,28 @@ DURABLE = Settings("wal", "FULL", foreign_keys=True)
 FAST = Settings("wal", "NORMAL", foreign_keys=True)
 
 
-def check_file(path: Path_, strategy: object) -> Path_:
-    """Return `path` if all connections to it see the same database.
+def check_file(path: Path_, strategy: object) -> str:
+    """Return the absolute `path` if all connections to it see the same database.
 
     Raises:
         ValueError: for a database in memory or a temporary one, which each connection has for
             itself.
     """
-    name = os.fspath(path)
-    if name in ("", ":memory:") or "mode=memory" in name or name.startswith("file::memory:"):
+    if in_memory(path):
         raise ValueError(
-            f"{type(strategy).__name__} opens several connections, and with {name!r} each would "
-            "have an empty database of its own: use a file, or TransactionLock"
+            f"{type(strategy).__name__} opens several connections, and with {os.fspath(path)!r} "
+            "each would have an empty database of its own: use a file, or TransactionLock"
         )
-    return path
+    return absolute(path)
+
+
+def in_memory(path: Path_) -> bool:
+    """Whether `path` names a database that vanishes with its connection."""
+    name = os.fsdecode(path)
+    return name in ("", ":memory:") or "mode=memory" in name or name.startswith("file::memory:")
+
+
+def absolute(path: Path_) -> str:
+    """`path` as it is seen from everywhere: connections are opened later, too, after a chdir."""
+    name = os.fsdecode(path)
+    return name if in_memory(name) or name.startswith("file:") else os.path.abspath(name)

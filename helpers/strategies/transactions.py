@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
-import types
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 from helpers.strategies import UnitOfWork
@@ -12,7 +13,8 @@ from helpers.strategies.errors import UnitError
 #: What may stand after BEGIN (https://www.sqlite.org/lang_transaction.html).
 BEGINS = ("DEFERRED", "IMMEDIATE", "EXCLUSIVE")
 
-_LATER = (sqlite3.Cursor, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
+#: Results that would go on working, or let others work, when the transaction is over.
+_LATER = (Iterator, AsyncIterator, Awaitable, sqlite3.Cursor, sqlite3.Blob, sqlite3.Connection)
 
 
 def check_begin(begin: str) -> str:
@@ -33,21 +35,56 @@ def write(connection: sqlite3.Connection, unit_of_work: UnitOfWork, begin: str) 
     refused: until then the transaction would stay open, and with it the write lock.
 
     Raises:
-        UnitError: if the unit ended the transaction itself, or returned a cursor, a
-            generator or a coroutine, whose work would happen after the COMMIT.
+        UnitError: if a transaction is open already; if the unit ended its transaction or closed
+            the connection; if it returned a cursor, another iterator, a coroutine or the
+            connection, with which work would happen after the COMMIT.
         sqlite3.Error, Exception: what SQLite or the unit raise.
     """
-    connection.execute(f"BEGIN {begin}")
+    if connection.in_transaction:
+        raise UnitError("a transaction is open already: commit it or roll it back first")
     try:
+        connection.execute(f"BEGIN {begin}")
         result = finished(unit_of_work(connection))
+        if not is_open(connection):
+            raise UnitError(CLOSED)
         if not connection.in_transaction:
             raise UnitError(ENDED)
-        connection.commit()
+        commit(connection)
         return result
     except BaseException:
-        if connection.in_transaction:
-            connection.rollback()
+        if is_open(connection) and connection.in_transaction:
+            roll_back(connection)
         raise
+
+
+def commit(connection: sqlite3.Connection) -> None:
+    """End the transaction with COMMIT, and with it every cursor that the unit left half read."""
+    _end(connection, connection.commit)
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """End the transaction with ROLLBACK, and with it every cursor that was left half read."""
+    _end(connection, connection.rollback)
+
+
+def _end(connection: sqlite3.Connection, end: Callable[[], None]) -> None:
+    """Call `end`, after closing the cursors that are half read.
+
+    Such a cursor keeps its lock, and an old snapshot for all that the connection reads later,
+    as long as somebody refers to it; the traceback of an exception is enough. An interrupt
+    hits the next statement only if another one is still running, and so tells
+    (https://www.sqlite.org/c3ref/interrupt.html).
+    """
+    connection.interrupt()
+    try:
+        end()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        for user in gc.get_referrers(connection):
+            if isinstance(user, (sqlite3.Cursor, sqlite3.Blob)):
+                user.close()
+        end()
 
 
 def read(connection: sqlite3.Connection, unit_of_work: UnitOfWork) -> Any:
@@ -57,24 +94,37 @@ def read(connection: sqlite3.Connection, unit_of_work: UnitOfWork) -> Any:
         sqlite3.OperationalError: "attempt to write a readonly database" if the unit writes.
         UnitError, sqlite3.Error, Exception: as for `write`.
     """
-    connection.execute("PRAGMA query_only = 1")
     try:
+        connection.execute("PRAGMA query_only = 1")
         return write(connection, unit_of_work, "DEFERRED")
     finally:
-        connection.execute("PRAGMA query_only = 0")
+        if is_open(connection):
+            connection.execute("PRAGMA query_only = 0")
+
+
+def is_open(connection: sqlite3.Connection) -> bool:
+    """Whether `connection` was not closed yet."""
+    try:
+        connection.total_changes  # noqa: B018 (asking for it is the test)
+    except sqlite3.ProgrammingError:
+        return False
+    return True
 
 
 ENDED = (
     "the unit of work began or ended a transaction itself: leave BEGIN, commit(), rollback() and "
-    "executescript() out of it, the strategy commits when the unit returns"
+    "executescript() out of it, the strategy commits when the unit returns; and let errors out "
+    "with which SQLite ends a transaction"
 )
+CLOSED = "the unit of work closed the connection: leave close() to the strategy"
 
 
 def finished(result: Any) -> Any:
     """Return `result` if nothing of it is still to be done.
 
     Raises:
-        UnitError: for a cursor, a generator or a coroutine.
+        UnitError: for a cursor or another iterator, a coroutine, a blob or a connection. It is
+            not looked for inside of lists and other containers.
     """
     if isinstance(result, _LATER):
         raise UnitError(

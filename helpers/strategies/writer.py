@@ -7,47 +7,86 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import weakref
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from helpers.strategies import Connect, UnitOfWork, transactions
 from helpers.strategies.errors import (
     ClosedError,
     NestedError,
     Process,
+    StrategyError,
     UnitError,
     WaitTimeout,
     WriterDied,
 )
+from helpers.strategies.guarded import Guarded
 from helpers.strategies.per_thread import PerThread
 from helpers.strategies.retry import is_busy
-from helpers.strategies.settings import AS_IT_IS, Path_, Settings, check_file
+from helpers.strategies.settings import AS_IT_IS, Path_, Settings, check_file, check_seconds
 
 
 class _Job:
-    """A unit of work, the future that answers for it, and how it went, before that is told."""
+    """A unit of work, a lock that opens when it is answered, and how it went, before that is told.
 
-    __slots__ = ("error", "future", "result", "unit")
+    A `Future` does the same at several times the cost, so `submit` has one and `write` has none.
+    """
+
+    __slots__ = ("answered", "error", "given_up", "next_ones", "result", "unit")
 
     def __init__(self, unit: UnitOfWork) -> None:
         self.unit = unit
-        self.future: Future[Any] = Future()
+        # Those of the same group who are still to be woken.
+        self.next_ones: Iterator[_Job] = iter(())
         self.result: Any = None
         self.error: BaseException | None = None
+        self.given_up = False
+        self.answered = threading.Lock()
+        self.answered.acquire()
+
+    def give_up(self) -> None:
+        """Nobody waits for the answer: do not begin if it has not begun."""
+        self.given_up = True
+
+    def begin(self) -> bool:
+        """Whether the submitter still wants it."""
+        return not self.given_up
 
     def answer(self) -> None:
+        """Tell the submitter, unless the submitter was told."""
+        if self.answered.locked():
+            self.answered.release()
+
+
+class _Promise(_Job):
+    """A unit of work that a `Future` answers for."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, unit: UnitOfWork) -> None:
+        super().__init__(unit)
+        self.future: Future[Any] = Future()
+
+    def give_up(self) -> None:
+        self.future.cancel()
+
+    def begin(self) -> bool:
+        return self.future.set_running_or_notify_cancel()
+
+    def answer(self) -> None:
+        """Tell the submitter, unless the submitter has given up or was told."""
+        if self.future.done() or not (self.future.running() or self.begin()):
+            return
         if self.error is None:
             self.future.set_result(self.result)
         else:
             self.future.set_exception(self.error)
 
-    def refuse(self, error: BaseException) -> None:
-        """Answer with `error`, unless the submitter has given up or was answered."""
-        if self.future.running() or (
-            not self.future.done() and self.future.set_running_or_notify_cancel()
-        ):
-            self.future.set_exception(error)
+
+_AnyJob = TypeVar("_AnyJob", bound=_Job)
 
 
 class Writer:
@@ -87,26 +126,28 @@ class Writer:
         backlog: int = 1000,
         timeout: float = 30.0,
     ) -> None:
-        check_file(path, self)
+        path = check_file(path, self)
         for name, value in (("group", group), ("backlog", backlog)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value!r}")
-        self.group, self.backlog, self.timeout = group, backlog, timeout
+        self.group, self.backlog = group, backlog
+        self.timeout = check_seconds("timeout", timeout)
         #: Size of a group -> how many groups of that size were committed.
         self.group_sizes: Counter[int] = Counter()
         self._process = Process()
         self._readers = PerThread(path, connect, settings=settings, timeout=timeout)
         self._queue: queue.Queue[_Job | None] = queue.Queue(backlog)
+        # What is not answered yet, wherever it is; who takes a job out of here answers it.
+        self._pending: dict[_Job, None] = {}
+        # Those of the last group whom the others are waking.
+        self._woken: Iterator[_Job] = iter(())
         self._closed = self._refuses = False
         self._ended = False
         self._death: BaseException | None = None
-        self._connection = settings.open(path, connect)
-        self._in_unit = self._unit_ended = False
-        self._connection.set_authorizer(self._authorize)
+        self._connection = Guarded(settings, path, connect)
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
-        # A daemon thread does not keep the process alive; what waits is written all the same.
-        atexit.register(self.close)
+        _open.add(self)
 
     # -- the threads that submit -------------------------------------------------------------
 
@@ -115,17 +156,30 @@ class Writer:
 
         Raises:
             WaitTimeout: if the queue stayed full.
-            NestedError, ClosedError, ForkedError, UnitError: if the unit is refused.
+            NestedError, ClosedError, ForkedError, UnitError, MovedError: if the unit is refused.
             WriterDied: if the writer's thread ended before it could answer.
             sqlite3.Error, Exception: what SQLite or the unit raise.
         """
-        future = self.submit(unit_of_work)
+        job = _Job(unit_of_work)
         try:
-            return future.result()
+            self._put(job)
+            job.answered.acquire()
         except BaseException:
-            # After Ctrl-C nobody waits for the answer: do not begin if it has not begun.
-            future.cancel()
+            # Ctrl-C: do not begin, and whoever wakes this job goes on to the next one.
+            job.give_up()
             raise
+        finally:
+            # See `_answer_all`. No Python function is called, or Ctrl-C could come in between.
+            for other in job.next_ones:
+                other.answered.release()
+                if not other.given_up:
+                    break
+        if job.error is None:
+            return job.result
+        try:
+            raise job.error
+        finally:
+            del job  # or the traceback would keep the job, and the job the traceback
 
     def submit(self, unit_of_work: UnitOfWork, /) -> Future[Any]:
         """Put it in the queue, waiting for room; the future answers once it is committed.
@@ -135,22 +189,30 @@ class Writer:
         Raises:
             WaitTimeout, NestedError, ClosedError, ForkedError, WriterDied: as for `write`.
         """
+        return self._put(_Promise(unit_of_work)).future
+
+    def _put(self, job: _AnyJob) -> _AnyJob:
         self._process.check(self)
         if threading.current_thread() is self._thread:
             raise NestedError(self)
         self._check_open()
-        job = _Job(unit_of_work)
+        self._pending[job] = None
         try:
             self._queue.put(job, timeout=self.timeout)
         except queue.Full:
+            del self._pending[job]
             raise WaitTimeout(
                 f"the queue stayed full for {self.timeout} s ({self.backlog} units wait): "
                 "submit less, or make the units shorter"
             ) from None
+        except BaseException:
+            # Ctrl-C: it may have come before the put or after it.
+            job.give_up()
+            raise
         if self._ended:
-            # The thread may have looked into the queue for the last time before the put.
+            # The thread may have looked for the last time before the put.
             self._refuse_all()
-        return job.future
+        return job
 
     def _check_open(self) -> None:
         if self._death is not None:
@@ -159,13 +221,22 @@ class Writer:
             raise ClosedError(self)
 
     def read(self, unit_of_work: UnitOfWork, /) -> Any:
-        """Run it here and now, against one snapshot; sees all that was acknowledged before."""
+        """Run it here and now, against one snapshot; sees all that was acknowledged before.
+
+        Raises:
+            NestedError: if a unit of work that writes calls it: it would not see its own changes.
+            ClosedError, ForkedError, UnitError, sqlite3.Error, Exception: as for `write`.
+        """
+        if threading.current_thread() is self._thread:
+            raise NestedError(self)
+        if self._closed:
+            raise ClosedError(self)
         return self._readers.read(unit_of_work)
 
     @property
     def waiting(self) -> int:
         """How many units are in the queue."""
-        return self._queue.qsize()
+        return sum(job is not None for job in list(self._queue.queue))
 
     def close(self, *, drain: bool = True) -> None:
         """Refuse new units, finish those that wait, and end the thread. Again: nothing.
@@ -181,7 +252,7 @@ class Writer:
             return
         if threading.current_thread() is self._thread:
             raise NestedError(self)
-        atexit.unregister(self.close)
+        self._readers.check_outside()
         self._refuses = self._refuses or not drain
         self._closed = True
         # Wakes the thread if it waits for work; if the queue is full, it does not wait.
@@ -190,6 +261,7 @@ class Writer:
         self._thread.join(self.timeout)
         if self._thread.is_alive():
             raise WaitTimeout(f"{self.waiting} units still wait after {self.timeout} s")
+        _open.discard(self)
         self._readers.close()
 
     # -- the thread that writes --------------------------------------------------------------
@@ -199,13 +271,13 @@ class Writer:
         try:
             while self._fill(jobs):
                 self._commit_or_retry(jobs)
-                for job in jobs:
-                    job.answer()
+                self._answer_all(jobs)
                 jobs.clear()
         except BaseException as error:
             self._death = error
-            for job in jobs:
-                job.refuse(_died("whether this unit of work is stored is not known", error))
+            for job in self._pending.keys() & jobs:
+                job.error = _died("whether this unit of work is stored is not known", error)
+                self._answer(job)
         finally:
             self._ended = True
             self._refuse_all()
@@ -219,66 +291,108 @@ class Writer:
                 if job is None:
                     continue
                 if self._refuses:
-                    job.refuse(ClosedError(self))
-                elif job.future.set_running_or_notify_cancel():
+                    job.error = ClosedError(self)
+                    self._answer(job)
+                elif job.begin():
                     jobs.append(job)
+                else:
+                    self._pending.pop(job, None)
         return bool(jobs)
 
+    def _answer_all(self, jobs: list[_Job]) -> None:
+        """Answer futures, and wake one of the threads that wait: each wakes the next one.
+
+        Were all awake at once, they would queue up for the interpreter's lock (GIL), and most
+        of the time would go into handing it over.
+        """
+        for job in self._woken:
+            # Left over only if a thread was interrupted twice while it woke the next one.
+            job.answer()
+        self._woken = next_ones = iter([job for job in jobs if not isinstance(job, _Promise)])
+        for job in jobs:
+            if isinstance(job, _Promise):
+                self._answer(job)
+            else:
+                job.next_ones = next_ones
+        for job in next_ones:
+            job.answer()
+            if not job.given_up:
+                break
+        for job in jobs:
+            self._pending.pop(job, None)
+
+    def _answer(self, job: _Job) -> None:
+        """Answer a job, unless somebody has."""
+        if job in self._pending:
+            job.answer()
+            self._pending.pop(job, None)
+
     def _refuse_all(self) -> None:
-        """Answer what is left in the queue: with the thread gone nobody else would."""
+        """Answer what is left: with the thread gone nobody else would."""
+        for job in self._woken:
+            job.answer()
+        while self._pending:
+            with contextlib.suppress(KeyError):
+                job, _ = self._pending.popitem()
+                job.error = _died(NOT_STORED, self._death) if self._death else ClosedError(self)
+                job.answer()
+        # Makes room for those who wait to put something into the queue.
         with contextlib.suppress(queue.Empty):
             while True:
-                job = self._queue.get_nowait()
-                if job is not None:
-                    job.refuse(_died(NOT_STORED, self._death) if self._death else ClosedError(self))
+                self._queue.get_nowait()
 
     def _commit_or_retry(self, jobs: list[_Job]) -> None:
         try:
             self._commit(jobs)
-        except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                self._connection.rollback()
-            if len(jobs) > 1 and not is_busy(error):
+        except (sqlite3.Error, StrategyError) as error:
+            moved = self._connection.moved()
+            self._connection.mend()
+            if len(jobs) > 1 and not is_busy(error) and not moved:
                 for job in jobs:
-                    if not isinstance(job.error, UnitError):
-                        self._commit_or_retry([job])
+                    self._commit_or_retry([job])
                 return
             for job in jobs:
-                job.error = job.error or error
+                job.error = moved or job.error or error
 
     def _commit(self, jobs: list[_Job]) -> None:
         """Run all units in one transaction, each in a savepoint."""
-        execute = self._connection.execute
-        execute("BEGIN IMMEDIATE")
+        connection = self._connection.ready()
+        connection.execute("BEGIN IMMEDIATE")
         for job in jobs:
-            execute("SAVEPOINT unit_of_work")
-            self._run_unit(job)
-            execute("RELEASE unit_of_work")
-        self._connection.commit()
+            connection.execute(f"SAVEPOINT {UNIT}")
+            self._run_unit(job, connection)
+            connection.execute(f"RELEASE {UNIT}")
+        transactions.commit(connection)
+        self._connection.check_file()
         self.group_sizes[len(jobs)] += 1
 
-    def _run_unit(self, job: _Job) -> None:
+    def _run_unit(self, job: _Job, connection: sqlite3.Connection) -> None:
         job.result = job.error = None
-        self._in_unit, self._unit_ended = True, False
         try:
-            job.result = transactions.finished(job.unit(self._connection))
-            if self._unit_ended or not self._connection.in_transaction:
-                raise UnitError(transactions.ENDED)
+            job.result = transactions.finished(self._connection.run(job.unit, connection))
         except BaseException as error:
-            job.error = UnitError(transactions.ENDED) if self._unit_ended else error
-            self._in_unit = False
-            self._connection.execute("ROLLBACK TO unit_of_work")
-        finally:
-            self._in_unit = False
-
-    def _authorize(self, action: int, *_: object) -> int:
-        """Deny COMMIT and ROLLBACK inside a unit of work: they would end the whole group's."""
-        if action == sqlite3.SQLITE_TRANSACTION and self._in_unit:
-            self._unit_ended = True
-            return sqlite3.SQLITE_DENY
-        return sqlite3.SQLITE_OK
+            job.error = error
+        if not transactions.is_open(connection):
+            raise UnitError(transactions.CLOSED)
+        if not connection.in_transaction:
+            raise UnitError(transactions.ENDED)
+        if job.error is not None:
+            connection.execute(f"ROLLBACK TO {UNIT}")
 
 
+#: A daemon thread does not keep the process alive; what waits at its end is written all the same.
+_open: weakref.WeakSet[Writer] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    with contextlib.ExitStack() as stack:
+        for writer in list(_open):
+            stack.callback(writer.close)
+
+
+#: The name of each unit's savepoint: one that a unit would not choose for its own.
+UNIT = '"unit of work"'
 NOT_STORED = "this unit of work is not stored"
 
 

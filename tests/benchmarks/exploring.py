@@ -4,8 +4,8 @@
 
 prints one JSON object. The floor is the same work done serially by one thread without a
 scheduler: a fresh database file, the same connections opened and closed, the same
-statements, the same look at the end. Floor and explorer alternate in short windows and the
-best of each counts: other work on the machine can only make a window slower.
+statements, the same look at the end. Floor and explorer take turns in short windows, and the
+median of their ratios counts: what else the machine does slows down both of a pair.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from helpers.explorer.search import Tally, depth_first
 from helpers.scenarios import autocommit, begin, no_increment_lost
 
 JOBS = {"autocommit": autocommit, "deferred": begin("DEFERRED"), "immediate": begin("IMMEDIATE")}
-WINDOW = 0.15  # seconds
+WINDOW = 0.1  # seconds
 
 
 def program(job, threads=2, mode="delete"):
@@ -61,16 +62,23 @@ def explored(job, mode):
                     return runs / (time.perf_counter() - began)
 
 
-def floor(windows=30):
-    found = {}
-    for name, job in JOBS.items():
-        for mode in ("delete", "wal"):
-            pairs = [(serial(job, mode), explored(job, mode)) for _ in range(windows)]
-            best, ours = (max(column) for column in zip(*pairs, strict=True))
-            found[f"{name}, {mode}"] = {
-                "floor": round(best), "explorer": round(ours), "share": round(ours / best, 2)
-            }  # fmt: skip
-    return found
+def floor(rounds=21):
+    """Median rates, and the median of the explorer's share of the floor beside it in time."""
+    found = {f"{name}, {mode}": [] for name in JOBS for mode in ("delete", "wal")}
+    for number in range(rounds):
+        for key, pairs in found.items():
+            name, mode = key.split(", ")
+            sides = [serial, explored] if number % 2 else [explored, serial]
+            rates = {side: side(JOBS[name], mode) for side in sides}
+            pairs.append((rates[serial], rates[explored]))
+    return {
+        key: {
+            "floor": round(statistics.median(base for base, _ in pairs)),
+            "explorer": round(statistics.median(ours for _, ours in pairs)),
+            "share": round(statistics.median(ours / base for base, ours in pairs), 2),
+        }
+        for key, pairs in found.items()
+    }
 
 
 def processes(repeats=3):

@@ -74,20 +74,27 @@ NO_DISK = "PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY;"
 
 def settle() -> None:
     """Let threads come to a lock inside SQLite: wait until none of them computes any more."""
-    _until_quiet(time.sleep, 4)
+    _until_quiet(time.sleep, 4, _other_threads())
 
 
-def freeze() -> None:
-    """Hold the GIL until no C code of another thread computes any more.
+def freeze(release: Callable[[], Any]) -> None:
+    """Call `release`, and hold the GIL until no C code of another thread computes any more.
 
     SQLite's busy handler looks for the lock every tenth of a second: it must get the time.
     """
-    _until_quiet(_sleep_with_gil, 6)
+    threads = _other_threads()  # Lets go of the GIL, so it comes first.
+    interval = sys.getswitchinterval()
+    # Who waits for the GIL must not ask for it before this thread gives it up by itself.
+    sys.setswitchinterval(PATIENCE)
+    try:
+        release()
+        _until_quiet(_sleep_with_gil, 6, threads)
+    finally:
+        sys.setswitchinterval(interval)
 
 
-def _until_quiet(sleep: Callable[[float], Any], times: int) -> None:
+def _until_quiet(sleep: Callable[[float], Any], times: int, threads: List[bytes]) -> None:
     """Sleep in steps until, for some of them in a row, no other thread computed or was about to."""
-    threads = _other_threads()
     began, quiet, last = time.time(), 0, time.process_time()
     while quiet < times and time.time() - began < PATIENCE:
         sleep(0.05)
@@ -198,8 +205,7 @@ def frozen_while(
     for function in queued:
         works.append(room.start(function))
     settle()
-    process.release()
-    freeze()
+    freeze(process.release)
     if then:
         settle()
         then()

@@ -1,0 +1,80 @@
+"""One processor for threads that take turns.
+
+Of the threads of a run only one is ever awake. Waking the next one on another processor, which
+has to be woken itself, takes about ten times as long as on the same one; and there, a thread that
+wakes another should go on until it parks (SCHED_BATCH) instead of being interrupted at once by
+the one it woke, which would find Python's lock still held. Where the system lets a thread
+choose (Linux: sched_setaffinity(2), sched(7)), both are done; elsewhere nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from types import TracebackType
+
+#: Seconds for which one processor is kept. Then the system may choose again, for another
+#: program may have come to run on this one.
+SPELL = 0.05
+
+
+class Together:
+    """A context manager that keeps the calling thread and others on one processor.
+
+    Args:
+        others: returns the native ids of the other threads. Threads that one of these starts
+            later stay with it by themselves.
+    """
+
+    def __init__(self, others: Callable[[], Iterable[int]]) -> None:
+        self._others = others
+        self._allowed: set[int] = set()  # the processors to choose from; empty: leave all be
+        self._here: Callable[[], int] = int
+        self._pinned = False
+        self._until = 0.0
+
+    def __enter__(self) -> Together:
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError, AttributeError):
+                self._here = ctypes.CDLL(None).sched_getcpu
+                if os.sched_getscheduler(0) == os.SCHED_OTHER:
+                    self._allowed = os.sched_getaffinity(0)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._let_go()
+
+    def keep(self) -> None:
+        """To be called before each run: stay, or let the system choose, or stay where it chose."""
+        if len(self._allowed) < 2:
+            return
+        if not self._pinned:
+            self._pinned = self._place({self._here()}, os.SCHED_BATCH)
+            self._until = time.monotonic() + SPELL
+        elif time.monotonic() > self._until:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._pinned:
+            self._pinned = False
+            self._place(self._allowed, os.SCHED_OTHER)
+
+    def _place(self, processors: set[int], policy: int) -> bool:
+        """Let all threads run on `processors` only; False if the system refuses."""
+        try:
+            for thread in (0, *self._others()):
+                os.sched_setaffinity(thread, processors)
+                os.sched_setscheduler(thread, policy, os.sched_param(0))
+        except OSError:  # the allowed processors were changed from outside, or a thread ended
+            self._allowed = set()
+            return False
+        return True

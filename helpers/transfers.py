@@ -1,0 +1,152 @@
+"""The exercise of notebook 08: a transfer between two accounts that no schedule breaks."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+from helpers.exercises import Verdict
+from helpers.explorer import Ending, Exploration, Program, explore
+from helpers.explorer.program import Run, Step
+
+#: Takes an open connection (``isolation_level=None``), source, target and amount; returns
+#: whether the money was moved.
+Transfer = Callable[[sqlite3.Connection, int, int, int], Any]
+
+#: What account 1 holds at the start, and account 2.
+BALANCE = 1000
+#: Thread -> what it transfers from account 1 to account 2, one after the other. In every
+#: order one of the two 700s has to be refused, and the 200 succeeds.
+PLANS = {"A": (700, 200), "B": (700,)}
+_LOOK = "SELECT balance FROM account WHERE id < 3 ORDER BY id"
+
+
+def check(transfer: Transfer, journal_mode: str = "delete") -> Verdict:
+    """Run a learner's transfer in two threads, in every order.
+
+    Args:
+        transfer: moves an amount from one row of ``account (id, owner, balance)`` to another
+            and returns True; if the balance is too low, it changes nothing and returns False.
+        journal_mode: ``"delete"`` or ``"wal"``.
+
+    It is solved when in every schedule the money that was acknowledged has moved, and no
+    other, no balance is below 0, and no thread sees an error.
+    """
+    alone = _alone(transfer, journal_mode)
+    if alone:
+        return Verdict(False, f"already alone, without a second thread, {alone}")
+    found = explore(_program(transfer, PLANS, journal_mode), reduce=True, seconds=25, show=False)
+    if found.failing or found.example("error"):
+        return Verdict(False, _lesson(found), found)
+    if not found.complete:
+        return Verdict(False, f"too many orders to try them all. {found.verdict}", found)
+    return Verdict(True, f"{found.schedules} orders stand for all, and all keep the promise", found)
+
+
+def kept(end: Ending) -> bool:
+    """No balance is below 0, and the money that was acknowledged has moved, and no other."""
+    (source,), (target,) = end.rows
+    moved = sum(sum(result) for result in end.results.values())
+    told = end.errors or moved == BALANCE - source
+    return bool(source >= 0 and source + target == 2 * BALANCE and told)
+
+
+def _program(transfer: Transfer, plans: dict[str, tuple[int, ...]], journal_mode: str) -> Program:
+    def job(amounts: tuple[int, ...]) -> Callable[[str], list[int]]:
+        def run(path: str) -> list[int]:
+            with closing(sqlite3.connect(path, isolation_level=None, timeout=60)) as connection:
+                return [amount for amount in amounts if transfer(connection, 1, 2, amount)]
+
+        return run
+
+    return Program(
+        "accounts",
+        {name: job(amounts) for name, amounts in plans.items()},
+        kept,
+        "no money is made or lost, and nobody pays what they do not have",
+        look=_LOOK,
+        journal_mode=journal_mode,
+        name="the exercise",
+    )
+
+
+def _alone(transfer: Transfer, journal_mode: str) -> str:
+    """What is wrong with `transfer` when nothing else runs; empty if nothing is."""
+    for amounts, right in (((700, 200), (100, 1900)), ((700, 700), (300, 1700))):
+        program = _program(transfer, {"A": amounts}, journal_mode)
+        ((outcome, _, _),) = explore(program, show=False).outcomes
+        held = f"{right[0]} and {right[1]}"
+        if outcome.raised:
+            return outcome.threads[0][1]
+        if outcome.kind != "right" or outcome.rows != f"({right[0]}), ({right[1]})":
+            asked = " and ".join(map(str, amounts))
+            return f"the accounts hold {outcome.rows} after {asked} were asked for, not {held}"
+    return ""
+
+
+def _lesson(found: Exploration) -> str:
+    """Which schedule breaks the attempt, what happens in it, and what to think about."""
+    schedule = found.failing or found.example("error") or ()
+    run = found.replay(schedule)
+    counts = found.counts
+    of = f"of {found.schedules} orders"
+    shown = f"for example {' '.join(schedule)}."
+    if "deadlock" in counts or "endless" in counts:
+        return f"in the order {' '.join(schedule)}: {run.outcome and run.outcome.text}"
+    if "wrong" in counts:
+        rows = run.outcome.rows if run.outcome else ""
+        part = f"{counts['wrong']} {of} break the promise, {shown} The accounts then hold {rows}."
+        return f"{part} {_overtaken(run)}"
+    number, step = next((n, step) for n, step in enumerate(run.steps, 1) if step.error)
+    part = f'in {counts["error"]} {of} a thread is told "{step.error and step.error.message}"'
+    return f"{part}, {shown} {_refused(run, number, step)}"
+
+
+def _overtaken(run: Run) -> str:
+    """Who wrote between another's read and write, in the words of the schedule."""
+    read: dict[str, int] = {}
+    for number, step in enumerate(run.steps, 1):
+        word = _word(step)
+        if word == "SELECT":
+            read[step.thread] = number
+        elif word in ("UPDATE", "COMMIT") and step.outcome == "ok":
+            for other, when in read.items():
+                later = [n for n, s in enumerate(run.steps, 1) if n > number and _writes(s, other)]
+                if other != step.thread and later:
+                    return (
+                        f"{other} reads in step {when}, {step.thread} changes the balances in step "
+                        f"{number}, and {other} goes by what it read, in step {later[0]}. What was "
+                        "read in another transaction, or in none, does not count."
+                    )
+            if word == "UPDATE":
+                read.pop(step.thread, None)
+    return "A transfer has two updates: both must be stored, or neither."
+
+
+def _refused(run: Run, number: int, step: Step) -> str:
+    """Why a thread saw this error, and which line to look at."""
+    message = step.error.message if step.error else ""
+    if "within a transaction" in message:
+        return (
+            f"In step {number} {step.thread} begins, and its transaction before, which moved "
+            "nothing, is still open. What ends it?"
+        )
+    begins = [s.sql.upper() for s in run.steps if _word(s) == "BEGIN"]
+    if begins and not any("IMMEDIATE" in sql or "EXCLUSIVE" in sql for sql in begins):
+        return (
+            f"In step {number} {step.thread} has read and wants to write, and BEGIN gave it no "
+            "right to: it is refused at once. Which BEGIN does? Or else: the whole transfer "
+            "must be done again, from its BEGIN."
+        )
+    return f"In step {number} {step.thread} is refused: is a transaction left open?"
+
+
+def _writes(step: Step, thread: str) -> bool:
+    return step.thread == thread and _word(step) == "UPDATE" and step.outcome == "ok"
+
+
+def _word(step: Step) -> str:
+    """The first word of a step's SQL."""
+    return step.sql.split(None, 1)[0].upper() if step.sql.strip() else ""

@@ -1,0 +1,118 @@
+"""What a thread that writes for others promises, as programs for the explorer.
+
+`helpers.promises` asks whether a strategy keeps units of work whole. A writer answers from
+another thread, so more can go wrong: it may answer before the COMMIT, or not at all, let one
+unit harm its neighbour, or never end. The three small programs in `PROMISES` find that out.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+from helpers import lessons, promises
+from helpers.explorer import Ending
+from helpers.explorer.program import Run
+from helpers.promises import Promise
+from helpers.workloads import Cancelled
+
+_SEES, _CALLED_OFF = "sees its increment", "called off"
+_STUCK = (
+    "Whoever waits must be woken: each unit is answered, also when it raises, and close tells "
+    "the writer's thread that no more will come."
+)
+
+
+def _looks(strategy: Any) -> str:
+    paths: list[str] = []
+
+    def add_one(connection: sqlite3.Connection) -> None:
+        promises.add_one(connection)
+        paths.extend(path for _, _, path in connection.execute("PRAGMA database_list").fetchall())
+
+    strategy.write(add_one)
+    with closing(sqlite3.connect(paths[0], isolation_level=None)) as connection:
+        (value,) = connection.execute("SELECT value FROM counter").fetchone()
+    return _SEES if value else "does not see its increment"
+
+
+def _writes(strategy: Any) -> None:
+    strategy.write(promises.add_one)
+
+
+def _gives_up(strategy: Any) -> str:
+    try:
+        strategy.write(promises.give_up)
+    except Cancelled:
+        return _CALLED_OFF
+    return lessons.NOT_TOLD
+
+
+def _unharmed(end: Ending) -> bool:
+    told = end.results.get("B", _CALLED_OFF) == _CALLED_OFF
+    return told and bool(end.value == ("A" in end.results))
+
+
+# -- what is told about a run that broke a promise ---------------------------------------------
+
+
+def _too_early(run: Run) -> str:
+    looks = [n for n, step in enumerate(run.steps) if _is(step, "SELECT", "A")]
+    commits = [n for n, step in enumerate(run.steps) if _is(step, "COMMIT")]
+    if not looks or not commits or commits[-1] < looks[-1]:
+        return "A's unit was acknowledged and never committed."
+    return (
+        f"A was told that its unit is stored, looks in step {looks[-1] + 1} with a connection of "
+        f"its own, and it is not there: the COMMIT comes in step {commits[-1] + 1}. Answer after "
+        "the COMMIT."
+    )
+
+
+def _harmed(run: Run) -> str:
+    ends = dict(run.outcome.threads) if run.outcome else {}
+    if lessons.NOT_TOLD in ends.get("B", ""):
+        return (
+            "B's unit raised, and write returned as if it had not: the exception has to travel "
+            "to the thread that waits, and be raised there."
+        )
+    undone = next((n for n, step in enumerate(run.steps) if step.sql == "ROLLBACK"), None)
+    writes = sum(_is(step, "UPDATE") for step in run.steps[:undone])
+    if undone is not None and writes > 1:
+        return (
+            f"Step {undone + 1} rolls back B's unit, and A's with it, which was in the same "
+            "transaction; yet A is told that all is well. A savepoint takes back one unit only."
+        )
+    return "B's unit wrote before it raised, and that write was committed: take it back."
+
+
+def _alarmed(run: Run) -> str:
+    return "A's unit did nothing wrong: the exception belongs to B."
+
+
+def _is(step: Any, word: str, thread: str = "") -> bool:
+    return lessons.word(step) == word and thread in ("", step.thread)
+
+
+ACKNOWLEDGED = Promise(
+    "what is acknowledged is committed",
+    "acknowledge what is not committed",
+    (_looks,),
+    lambda end: bool(end.results.get("A", _SEES) == _SEES),
+    _too_early,
+    stuck=_STUCK,
+)
+INCREMENTS = replace(promises.INCREMENTS, stuck=_STUCK)
+UNHARMED = Promise(
+    "a unit that raises harms no other, and whoever submitted it is told",
+    "harm a unit that did nothing wrong, or hide an exception",
+    (_writes, _gives_up),
+    _unharmed,
+    _harmed,
+    _alarmed,
+    stuck=_STUCK,
+)
+
+#: What `exercises.check_strategy` tries a writer with, the smallest program first.
+PROMISES = (ACKNOWLEDGED, INCREMENTS, UNHARMED)

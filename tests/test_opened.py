@@ -1,0 +1,148 @@
+"""Open connections are counted, and an exercise about closing them says which is left."""
+
+import gc
+import sqlite3
+import threading
+import weakref
+from contextlib import closing
+
+import pytest
+
+from helpers import databases, exercises
+from helpers.opened import Opened
+from helpers.strategies.locks import TransactionLock
+from helpers.strategies.per_thread import PerThread
+from helpers.strategies.pool import Pool
+
+
+@pytest.fixture
+def database():
+    with databases.fresh("counter") as database:
+        yield database
+
+
+def in_a_thread(job, name="T1"):
+    thread = threading.Thread(target=job, name=name)
+    thread.start()
+    thread.join()
+
+
+def test_open_connections_are_named_after_the_threads_that_opened_them(database):
+    opened = Opened()
+    with closing(opened.connect(database)) as mine:
+        kept = []
+        in_a_thread(lambda: kept.append(opened.connect(database, check_same_thread=False)))
+        assert opened.threads == ["MainThread", "T1"]
+        assert mine.execute("SELECT value FROM counter").fetchone() == (0,)
+        kept[0].close()
+        assert opened.threads == ["MainThread"]
+    assert (opened.threads, opened.total, opened.dropped) == ([], 2, 0)
+
+
+def test_a_connection_that_is_only_dropped_is_counted_as_such(database):
+    opened = Opened()
+    in_a_thread(lambda: opened.connect(database))
+    gc.collect()
+    assert (opened.threads, opened.dropped) == ([], 1)
+
+
+def test_close_checks_the_thread_as_sqlite3_does(database):
+    opened = Opened()
+    kept = []
+    in_a_thread(lambda: kept.append(opened.connect(database)))
+    with pytest.raises(sqlite3.ProgrammingError, match="can only be used in that same thread"):
+        kept[0].close()
+    assert opened.threads == ["T1"]
+
+
+class ThreadLocal:
+    """A connection for each thread; who closes it differs in the classes below."""
+
+    checked = False
+
+    def __init__(self, path, connect=sqlite3.connect):
+        self.path, self.connect = path, connect
+        self.options = {"isolation_level": None, "check_same_thread": self.checked}
+        self.local = threading.local()
+        self.all = []
+
+    def write(self, unit_of_work, /):
+        if not hasattr(self.local, "connection"):
+            self.local.connection = self.connect(self.path, **self.options)
+            self.opened(self.local.connection)
+        with self.local.connection as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            return unit_of_work(connection)
+
+    def opened(self, connection):
+        pass
+
+    def close(self):
+        for connection in self.all:
+            connection.close()
+
+
+class Listed(ThreadLocal):
+    def opened(self, connection):
+        self.all.append(connection)
+
+
+class OnlyMine(ThreadLocal):
+    def opened(self, connection):
+        mark = self.local.mark = ThreadLocal.__new__(ThreadLocal)
+        weakref.finalize(mark, connection.close)
+
+    def close(self):
+        if hasattr(self.local, "connection"):
+            self.local.connection.close()
+
+
+class Finalized(OnlyMine):
+    def opened(self, connection):
+        mark = self.local.mark = ThreadLocal.__new__(ThreadLocal)
+        self.all.append(weakref.finalize(mark, connection.close))
+
+    def close(self):
+        for finalizer in self.all:
+            finalizer()
+
+
+class FinalizedElsewhere(Finalized):
+    checked = True
+
+
+class PerUnit(ThreadLocal):
+    def write(self, unit_of_work, /):
+        with closing(self.connect(self.path, **self.options)) as connection, connection:
+            connection.execute("BEGIN IMMEDIATE")
+            return unit_of_work(connection)
+
+
+@pytest.mark.parametrize("strategy", [Finalized, PerUnit, PerThread, Pool, TransactionLock])
+def test_strategies_that_close_everything_are_solved(strategy):
+    verdict = exercises.check_closing(strategy)
+    assert str(verdict) == "Solved: threads came, went and stayed: all connections closed"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "lesson"),
+    [
+        (ThreadLocal, "were dropped without a call of close()"),
+        (Listed, "3 threads have come and gone, and 3 connections are still open"),
+        (FinalizedElsewhere, "close(), called by another thread, raised ProgrammingError"),
+        (OnlyMine, "after close(), 3 connections are still open, those of threads that live on"),
+    ],
+)
+def test_what_is_left_open_is_told(strategy, lesson):
+    verdict = exercises.check_closing(strategy)
+    assert not verdict.solved
+    assert lesson in verdict.reason
+
+
+def test_a_strategy_that_opens_its_connections_otherwise_is_refused():
+    class Elsewhere(PerUnit):
+        def __init__(self, path, connect=sqlite3.connect):
+            super().__init__(path)
+
+    with pytest.raises(ValueError, match=r"call connect\(path, ...\), the second argument"):
+        exercises.check_closing(Elsewhere)

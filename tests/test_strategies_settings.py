@@ -1,0 +1,133 @@
+"""The settings of a connection: what they mean, what is refused."""
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from units import add, elsewhere, stored
+
+from helpers import databases
+from helpers.strategies.settings import AS_IT_IS, DURABLE, FAST, Settings, check_file
+
+
+def pragma(connection, name):
+    return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+@pytest.fixture
+def database():
+    with databases.fresh("counter") as database:
+        yield database
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [(AS_IT_IS, ("delete", 2, 0)), (DURABLE, ("wal", 2, 1)), (FAST, ("wal", 1, 1))],
+)
+def test_each_connection_gets_what_was_asked_for(database, settings, expected):
+    for _ in range(2):
+        with closing(settings.open(database)) as connection:
+            names = ("journal_mode", "synchronous", "foreign_keys")
+            assert tuple(pragma(connection, name) for name in names) == expected
+            assert pragma(connection, "busy_timeout") == 5000
+
+
+def test_the_journal_mode_stays_with_the_database(database):
+    DURABLE.open(database).close()
+    with closing(AS_IT_IS.open(database)) as connection:
+        assert pragma(connection, "journal_mode") == "wal"
+
+
+@pytest.mark.parametrize("seconds", [0, 0.05, 2_000_000])
+def test_the_busy_timeout_is_in_seconds(database, seconds):
+    with closing(Settings(busy_timeout=seconds).open(database)) as connection:
+        assert pragma(connection, "busy_timeout") == int(seconds * 1000)
+
+
+def test_the_busy_timeout_is_how_long_a_statement_waits(database):
+    with closing(AS_IT_IS.open(database)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        with closing(Settings(busy_timeout=0.05).open(database)) as connection:
+            began = time.perf_counter()
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                connection.execute("BEGIN IMMEDIATE")
+            assert time.perf_counter() - began >= 0.04
+
+
+def test_a_connection_begins_no_transaction_by_itself_and_serves_any_thread(database):
+    with closing(AS_IT_IS.open(database)) as connection:
+        elsewhere(add(1), connection)
+        assert not connection.in_transaction
+        assert stored(database) == 1
+
+
+@pytest.mark.parametrize("name", ["x y.db", "a%20b.db", "q#1.db", "ü.db"])
+def test_read_only_refuses_every_write_whatever_the_name(name):
+    with databases.Database() as database:
+        path = database.folder / name
+        with closing(DURABLE.open(path)) as connection:
+            connection.execute("CREATE TABLE t (x)")
+            with closing(DURABLE.open(path, read_only=True)) as reader:
+                assert reader.execute("SELECT * FROM t").fetchall() == []
+                with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                    reader.execute("INSERT INTO t VALUES (1)")
+
+
+def test_read_only_does_not_make_a_file(database):
+    path = database.folder / "missing.db"
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        AS_IT_IS.open(path, read_only=True)
+    assert not path.exists()
+
+
+def test_options_are_passed_on(database):
+    with (
+        closing(AS_IT_IS.open(database, check_same_thread=True, isolation_level="")) as connection,
+    ):
+        assert connection.isolation_level == ""
+
+
+def test_a_journal_mode_that_the_database_refuses_is_an_error_and_nothing_stays_open():
+    opened = []
+
+    def connect(path, **options):
+        opened.append(sqlite3.connect(path, **options))
+        return opened[-1]
+
+    with pytest.raises(
+        RuntimeError, match="asked for journal mode 'wal', the database stays in 'm"
+    ):
+        DURABLE.open(":memory:", connect)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].execute("SELECT 1")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"journal_mode": "WAL2"}, "journal_mode must be one of delete, wal, .* not 'WAL2'"),
+        ({"journal_mode": "wal; DROP TABLE t"}, "journal_mode must be"),
+        ({"synchronous": "sometimes"}, "synchronous must be one of off, .* not 'sometimes'"),
+        ({"busy_timeout": -1}, "busy_timeout must be 0 to 2000000 seconds, not -1"),
+        ({"busy_timeout": float("inf")}, "busy_timeout must be .*, not inf"),
+        ({"busy_timeout": float("nan")}, "busy_timeout must be .*, not nan"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(options, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**options)
+
+
+def test_capitals_do_not_matter(database):
+    with closing(Settings("WAL", "normal").open(database)) as connection:
+        assert pragma(connection, "journal_mode") == "wal"
+
+
+def test_a_file_is_known_by_its_absolute_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = Path.cwd()
+    assert check_file("a.db", None) == check_file(b"a.db", None) == str(here / "a.db")
+    assert check_file(Path("a.db"), None) == str(here / "a.db")
+    assert check_file("file:a.db", None) == "file:a.db"
