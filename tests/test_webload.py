@@ -131,3 +131,9 @@ def test_the_repaired_shop_of_notebook_12_can_be_taken_from_its_cells():
 def test_the_applications_of_notebook_13_can_be_taken_from_its_cells():
     names = notebook_code.definitions(NOTEBOOKS / "13_fastapi_and_cherrypy.ipynb")
     assert webload.run(names["writer_on_the_bus"], servers.cherrypy, clients=4).ok
+
+
+def test_an_answer_before_the_commit_is_too_early():
+    names = notebook_code.definitions(NOTEBOOKS / "solutions" / "13_fastapi_and_cherrypy.ipynb")
+    assert webload.answered_too_early(names["late"], servers.asgi)
+    assert not webload.answered_too_early(names["right"], servers.asgi, patience=0.5)
