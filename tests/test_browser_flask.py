@@ -57,14 +57,15 @@ def test_a_page_is_shown_under_load_and_gone_afterwards(tmp_path_factory):
                 browsing.IS_SHOWN, arg="flask.ipynb", timeout=browsing.SHOWN * 1000
             )
             notebook.evaluate(browsing.RUN_ALL)
-            link = notebook.get_by_text("open this page:")
+            outputs = notebook.locator(".jp-OutputArea-output")
+            link = outputs.filter(has_text="open this page:")
             expect(link).to_be_visible(timeout=browsing.RUN * 1000)
             (url,) = re.findall(r"http://127\.0\.0\.1:\d+/watch", link.inner_text())
             watch(page, url)
             notebook.wait_for_function(browsing.IS_FINISHED, timeout=browsing.RUN * 1000)
             sold = f"sold: {16 * 2 * LONGER}"
-            expect(notebook.get_by_text(sold, exact=True)).to_be_visible()
-            expect(notebook.get_by_text("answered: False")).to_be_visible()
+            expect(outputs.filter(has_text=sold)).to_be_visible()
+            expect(outputs.filter(has_text="answered: False")).to_be_visible()
             visit = browsing.Visit(cells=notebook.evaluate(browsing.CELLS))
             assert visit.problems() == []
             with pytest.raises(Error, match="ERR_CONNECTION_REFUSED"):

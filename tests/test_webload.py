@@ -4,13 +4,16 @@ import contextlib
 import itertools
 import sqlite3
 import threading
+from pathlib import Path
 
 import flask
+import notebook_code
 import pytest
 
-from helpers import sandbox, webload
+from helpers import sandbox, servers, webload
 from helpers.clients import Report
 
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 REQUESTS = [("POST", "/increment"), ("GET", "/")]
 
 
@@ -118,3 +121,19 @@ def test_the_application_is_closed_after_an_error():
 def test_a_report_without_answers():
     report = Report((), 1, 0.0)
     assert (report.per_second, report.longest_wait, report.stale_reads) == (0.0, 0.0, 0)
+
+
+def test_the_repaired_shop_of_notebook_12_can_be_taken_from_its_cells():
+    shop = notebook_code.definitions(NOTEBOOKS / "12_flask.ipynb")["repaired"]
+    assert webload.run(shop, requests=REQUESTS, clients=4).ok
+
+
+def test_the_applications_of_notebook_13_can_be_taken_from_its_cells():
+    names = notebook_code.definitions(NOTEBOOKS / "13_fastapi_and_cherrypy.ipynb")
+    assert webload.run(names["writer_on_the_bus"], servers.cherrypy, clients=4).ok
+
+
+def test_an_answer_before_the_commit_is_too_early():
+    names = notebook_code.definitions(NOTEBOOKS / "solutions" / "13_fastapi_and_cherrypy.ipynb")
+    assert webload.answered_too_early(names["late"], servers.asgi)
+    assert not webload.answered_too_early(names["right"], servers.asgi, patience=0.5)

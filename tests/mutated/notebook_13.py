@@ -77,12 +77,12 @@ MUTATIONS = [
         new=r"\"pool_size\": 8",
     ),
     Mutation(
-        name="threads-enough",
+        name="no-lock-in-the-dependency",
         claims=("the-pool-waits-for-itself",),
         notebook=FASTAPI,
-        file="helpers/webload.py",
-        old="serve(app, threads=threads) as server",
-        new="serve(app, threads=64) as server",
+        file=FASTAPI,
+        old=r"opened.execute(\"BEGIN IMMEDIATE\")",
+        new="pass",
     ),
     Mutation(
         name="shops-with-one-thread",
@@ -121,7 +121,7 @@ MUTATIONS = [
         claims=("each-mistake-alone-is-seen",),
         notebook=FASTAPI_SOLVED,
         file="helpers/exercises.py",
-        old='return "a sale was acknowledged before it was stored" if early else ""',
-        new='return ""',
+        old="    if early:",
+        new="    if False:",
     ),
 ]
