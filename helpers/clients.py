@@ -131,23 +131,33 @@ class Report:
         return pd.DataFrame(rows, columns=columns).rename_axis("client")
 
 
+def browser(url: str, timeout: float = TIMEOUT) -> httpx.Client:
+    """A client for one server of this machine, which keeps its connection open.
+
+    No proxy stands between two ends of one machine, and nothing has to be encrypted.
+    """
+    return httpx.Client(base_url=url, timeout=timeout, trust_env=False, verify=False)
+
+
 def run(
     url: str | Sequence[str],
     requests: Sequence[Request],
     *,
     clients: int = 16,
     timeout: float = TIMEOUT,
+    give_up: bool = False,
 ) -> Report:
     """Let `clients` threads send `requests`, each of them all, in order, at full speed.
 
     The clients are called C1, C2, …, start together, and keep their connection open
-    between requests, as browsers do. None gives up after an error.
+    between requests, as browsers do. None gives up after an error that it was answered.
 
     Args:
         url: of the server, without a path; of several servers, the clients take turns.
         requests: what each client sends.
         clients: how many.
         timeout: how long a client waits for one answer, in seconds.
+        give_up: whether a client ends when no answer comes, or goes on with its next request.
 
     Raises:
         ValueError, TypeError: for a bad argument, naming it.
@@ -160,7 +170,7 @@ def run(
         raise ValueError("requests must hold at least one request, as in [('GET', '/')]")
     if not timeout > 0:
         raise ValueError(f"timeout must be more than 0, not {timeout!r}")
-    crew = _Crew(urls, list(requests), clients, timeout)
+    crew = _Crew(urls, list(requests), clients, timeout, give_up)
     seconds = crew.run()
     return Report(tuple(crew.answers), clients, seconds)
 
@@ -169,9 +179,14 @@ class _Crew:
     """The client threads. The list of answers is only appended to: it needs no lock."""
 
     def __init__(
-        self, urls: list[str], requests: list[Request], clients: int, timeout: float
+        self,
+        urls: list[str],
+        requests: list[Request],
+        clients: int,
+        timeout: float,
+        give_up: bool,
     ) -> None:
-        self.urls, self.requests, self.timeout = urls, requests, timeout
+        self.urls, self.requests, self.timeout, self.give_up = urls, requests, timeout, give_up
         self.answers: list[Answer] = []
         self.barrier = threading.Barrier(clients + 1)
         self.began = 0.0
@@ -194,23 +209,22 @@ class _Crew:
         return perf_counter() - self.began
 
     def _work(self, client: int) -> None:
-        # No proxy between two ends of one machine, and nothing to be encrypted.
-        url = self.urls[client % len(self.urls)]
-        with httpx.Client(
-            base_url=url, timeout=self.timeout, trust_env=False, verify=False
-        ) as browser:
+        with browser(self.urls[client % len(self.urls)], self.timeout) as sender:
             self.barrier.wait()
             try:
                 for number, request in enumerate(self.requests):
-                    self.answers.append(self._ask(browser, client, number, request))
+                    answer = self._ask(sender, client, number, request)
+                    self.answers.append(answer)
+                    if self.give_up and answer.status == 0:
+                        break
             except BaseException as error:
                 self.failure = error
 
-    def _ask(self, browser: httpx.Client, client: int, number: int, request: Request) -> Answer:
+    def _ask(self, sender: httpx.Client, client: int, number: int, request: Request) -> Answer:
         began = perf_counter()
         status, error, message, value = 0, "", "", None
         try:
-            response = browser.request(*request)
+            response = sender.request(*request)
         except httpx.TransportError as failure:
             error, message = type(failure).__name__, str(failure)
         else:

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import html
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -149,6 +150,57 @@ def _post_increment(opened: _Opened) -> None:
     answer = opened.app.test_client().post("/increment")
     if answer.status_code != 200:
         raise RuntimeError(f"the request was answered with status {answer.status_code}")
+
+
+def check_server(
+    application: Callable[[str], contextlib.AbstractContextManager[Any]],
+    serve: Callable[..., Any],
+    *,
+    runs: int = 2,
+) -> Verdict:
+    """Serve a learner's application to sixteen clients until a promise breaks, `runs` times.
+
+    Args:
+        application: as for `webload.run`.
+        serve: the server: `servers.wsgi`, `servers.asgi` or `servers.cherrypy`.
+        runs: how many runs it must survive.
+
+    It is solved when in every run each request is answered well, each acknowledged sale is
+    stored, and it is stored before it is acknowledged. That is evidence, not proof.
+    """
+    from helpers import webload
+
+    for _ in range(runs):
+        result = sandbox.call(webload.trial, application, serve)
+        reason = _what_broke_served(result)
+        if reason:
+            return Verdict(False, reason)
+    return Verdict(True, f"{runs} runs of sixteen clients, and every promise was kept")
+
+
+def _what_broke_served(result: sandbox.SandboxResult) -> str:
+    """The first thing that is wrong, worded without numbers that differ from run to run."""
+    if result.error is not None and result.error.kind == "ServerError":
+        return (
+            "in one of the runs the server's threads did not come to an end: they wait for each "
+            "other. Who holds the write lock, and what does it need to go on?"
+        )
+    if result.kind != "returned":
+        return f"in one of the runs {result}"
+    early, served = result.value
+    if served.report.failed:
+        (error, message), _ = Counter(
+            (answer.error or f"status {answer.status}", answer.message)
+            for answer in served.report.failed
+        ).most_common(1)[0]
+        return f"visitors are told {error}: {message}".rstrip(": ")
+    if served.errors:
+        return f"after the answer was sent, {served.errors[0].kind}: {served.errors[0].message}"
+    if served.audit.lost:
+        return "no visitor saw an error, and acknowledged sales are not in the database"
+    if served.report.stale_reads:
+        return "a visitor was shown less than had been acknowledged to the same visitor before"
+    return "a sale was acknowledged before it was stored" if early else ""
 
 
 def _verdict(found: Exploration) -> Verdict:

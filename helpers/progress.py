@@ -5,6 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+#: How a front end is told to show a widget.
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 #: Called with how many units are done so far.
 Progress = Callable[[int], None]
@@ -35,9 +39,24 @@ def bar(total: int, label: str, show: bool = True) -> Iterator[Progress]:
         from tqdm import tqdm
     # tqdm's monitor thread would outlive the bar.
     tqdm.monitor_interval = 0
-    with tqdm(total=total, desc=label, leave=notebook) as shown:
+    options = {"display": False} if notebook else {"leave": False}
+    with tqdm(total=total, desc=label, **options) as shown:
+        if notebook:
+            _show(shown.container)
 
         def update(done: int) -> None:
             shown.update(done - shown.n)
 
         yield update
+
+
+def _show(widget: Any) -> None:
+    """Display `widget` without a text beside it.
+
+    Whether a bar appears depends on how fast the machine is, and what is displayed as text is
+    compared when a notebook is tested.
+    """
+    from IPython.display import display
+
+    bundle = widget._repr_mimebundle_()
+    display({WIDGET_VIEW: bundle[WIDGET_VIEW]}, raw=True)

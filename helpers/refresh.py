@@ -32,6 +32,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbval.plugin import get_sanitize_patterns
 
+from helpers.progress import WIDGET_VIEW
+
 ROOT = Path(__file__).resolve().parent.parent
 SANITIZE = ROOT / "tests" / "sanitize.cfg"
 
@@ -52,7 +54,6 @@ METADATA = {
 }
 #: What else a cell's metadata may keep.
 CELL_METADATA = ("tags", "jupyter", "slideshow")
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -127,6 +128,8 @@ def tidy(notebook: nbformat.NotebookNode, sanitize: Callable[[str], str]) -> Non
     for cell in _code_cells(notebook):
         for output in cell.outputs:
             _tidy_output(output, sanitize)
+        # A progress bar is a widget and nothing else.
+        cell.outputs = [output for output in cell.outputs if output.get("data", True)]
 
 
 def sanitizer(file: Path = SANITIZE) -> Callable[[str], str]:

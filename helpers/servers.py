@@ -385,6 +385,8 @@ class _CherryPy(Server):
             {
                 "server.socket_host": HOST, "server.socket_port": port,
                 "server.thread_pool": threads, "server.shutdown_timeout": 1,
+                # The default, 5, makes a crowd of clients wait a second for its connections.
+                "server.socket_queue_size": 128,
                 "engine.autoreload.on": False, "checker.on": False,
                 "log.screen": False, "request.error_response": self._note,
             }

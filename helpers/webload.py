@@ -74,6 +74,7 @@ def run(
     threads: int = 8,
     journal_mode: str = "wal",
     timeout: float = http.TIMEOUT,
+    give_up: bool = False,
 ) -> WebResult:
     """Serve `application` on a fresh ``counter`` database and let clients at it.
 
@@ -86,6 +87,7 @@ def run(
         threads: how many threads the server has.
         journal_mode: of the database.
         timeout: how long a client waits for an answer, in seconds.
+        give_up: whether a client ends when no answer comes.
 
     Raises:
         ValueError, TypeError, ServerError: as `helpers.clients.run` and `servers` do.
@@ -95,7 +97,9 @@ def run(
         closing: list[CallError] = []
         try:
             with application(os.fspath(database)) as app, serve(app, threads=threads) as server:
-                report = http.run(server.url, requests, clients=clients, timeout=timeout)
+                report = http.run(
+                    server.url, requests, clients=clients, timeout=timeout, give_up=give_up
+                )
                 began = perf_counter()
                 server.stop()
                 served = server, report, perf_counter() - began
@@ -106,6 +110,34 @@ def run(
         server, report, stopping = served
         audit = Increment().audit(database, report.acknowledged())
     return WebResult(report, audit, (*server.errors, *closing), stopping)
+
+
+def answered_too_early(
+    application: Application, serve: Callable[..., servers.Server], *, sales: int = 100
+) -> int:
+    """How many of `sales` a client was told of before the database held them.
+
+    One client sells; after each answer it looks into the database itself.
+    """
+    early = 0
+    with (
+        databases.fresh("counter", "wal") as database,
+        application(os.fspath(database)) as app,
+        serve(app) as server,
+        contextlib.closing(database.connect()) as connection,
+        http.browser(server.url) as browser,
+    ):
+        for _ in range(sales):
+            answer = browser.post("/increment")
+            (stored,) = connection.execute("SELECT value FROM counter").fetchone()
+            early += answer.is_success and answer.json() > stored
+    return early
+
+
+def trial(application: Application, serve: Callable[..., servers.Server]) -> tuple[int, WebResult]:
+    """`answered_too_early` and `run`, for an exercise."""
+    early = answered_too_early(application, serve)
+    return early, run(application, serve, timeout=3.0, give_up=True)
 
 
 def run_processes(

@@ -143,3 +143,22 @@ def test_no_notebook(tmp_path, capsys, content):
         path.write_text(content)
     assert command_line.main(["refresh", str(path)]) == 1
     assert "left as it was" in capsys.readouterr().err
+
+
+BAR = """\
+from helpers import progress
+
+with progress.bar(3, "steps", show={show}) as update:
+    update(3)
+2 + 2"""
+
+
+def test_a_progress_bar_is_neither_stored_nor_compared(tmp_path, nbval_strict):
+    path = write(tmp_path / "one.ipynb", [BAR.format(show=True)], ())
+    assert refresh.refresh(path) == 1
+    (cell,) = (cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
+    assert [output.data for output in cell.outputs] == [{"text/plain": "4"}]
+    assert nbval_strict(path) == "1 passed"
+    cell.source = BAR.format(show=False)
+    nbformat.write(new_notebook(cells=[cell]), path)
+    assert nbval_strict(path) == "1 passed"

@@ -48,9 +48,9 @@ class MovedError(StrategyError):
 
     def __init__(self, path: object) -> None:
         super().__init__(
-            f"{path} was deleted or replaced while it was open, and this unit of work did not "
-            "happen in the file that is there now: close the strategy, make a new one, and leave "
-            "the file of a database in use alone"
+            f"{path} or its -wal file was deleted or replaced while it was open, and this unit of "
+            "work did not happen in the file that is there now: close the strategy, make a new "
+            "one, and leave the files of a database in use alone"
         )
 
 

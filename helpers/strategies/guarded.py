@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 from helpers.strategies import Connect, UnitOfWork, transactions
@@ -36,13 +37,14 @@ class Guarded:
         self.path = path = absolute(path)
         self._reopen = functools.partial(settings.open, path, connect, read_only=read_only)
         self._in_unit = self._ended = False
+        self._wal: tuple[int, int] | None = None
         self._clean = True
         self._query_only = self._lent = False
         self.connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
         connection = self._reopen()
-        self._file = file_identity(self.path)
+        self._file, self._wal = file_identity(self.path), None
         connection.set_authorizer(self._authorize)
         connection.isolation_level = "IMMEDIATE"
         return connection
@@ -53,11 +55,9 @@ class Guarded:
         Raises:
             MovedError: if the database file is no longer where it was.
         """
-        connection = self.ready()
-        result = transactions.write(connection, functools.partial(self.run, unit_of_work), begin)
-        self._clean = True
-        self.check_file()
-        return result
+        return self._use(
+            lambda connection, unit: transactions.write(connection, unit, begin), unit_of_work
+        )
 
     def read(self, unit_of_work: UnitOfWork) -> Any:
         """As `transactions.read`, by the rules.
@@ -65,10 +65,20 @@ class Guarded:
         Raises:
             MovedError: as `write`: what was read is not what is in the file now.
         """
-        connection = self.ready()
+        self.mend()
         self._query_only = True
-        result = transactions.read(connection, functools.partial(self.run, unit_of_work))
+        result = self._use(transactions.read, unit_of_work)
         self._query_only = False
+        return result
+
+    def _use(self, use: Callable[[sqlite3.Connection, UnitOfWork], Any], unit: UnitOfWork) -> Any:
+        connection = self.ready()
+        try:
+            result = use(connection, functools.partial(self.run, unit))
+        except sqlite3.Error:
+            # That the files have moved explains whatever SQLite says.
+            self.check_file()
+            raise
         self._clean = True
         self.check_file()
         return result
@@ -132,17 +142,29 @@ class Guarded:
         return sqlite3.SQLITE_OK
 
     def check_file(self) -> None:
-        """Between a COMMIT and its acknowledgement: is the file still the one at its path?
+        """Between a COMMIT and its acknowledgement: are the files still those at their paths?
 
         A file that is deleted or replaced lives on, without a name, for those who have it
         open; SQLite goes on committing to it, and in WAL mode never notices
-        (https://www.sqlite.org/howtocorrupt.html, section 2.5).
+        (https://www.sqlite.org/howtocorrupt.html, section 2.5). The WAL file stays the same
+        as long as a connection has it open.
 
         Raises:
-            MovedError: if it is not.
+            MovedError: if they are not.
         """
-        if self._file is not None and file_identity(self.path) != self._file:
-            raise MovedError(self.path)
+        moved = self.moved()
+        if moved is not None:
+            raise moved
+
+    def moved(self) -> MovedError | None:
+        """The error that `check_file` raises, None if there is no reason to."""
+        if self._file is None:
+            return None
+        wal = file_identity(f"{self.path}-wal")
+        self._wal = self._wal or wal
+        if wal == self._wal and file_identity(self.path) == self._file:
+            return None
+        return MovedError(self.path)
 
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back. Again: nothing."""

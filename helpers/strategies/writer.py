@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 from helpers.strategies import Connect, UnitOfWork, transactions
 from helpers.strategies.errors import (
     ClosedError,
-    MovedError,
     NestedError,
     Process,
     StrategyError,
@@ -276,7 +275,7 @@ class Writer:
                 jobs.clear()
         except BaseException as error:
             self._death = error
-            for job in jobs:
+            for job in self._pending.keys() & jobs:
                 job.error = _died("whether this unit of work is stored is not known", error)
                 self._answer(job)
         finally:
@@ -346,13 +345,14 @@ class Writer:
         try:
             self._commit(jobs)
         except (sqlite3.Error, StrategyError) as error:
+            moved = self._connection.moved()
             self._connection.mend()
-            if len(jobs) > 1 and not is_busy(error) and not isinstance(error, MovedError):
+            if len(jobs) > 1 and not is_busy(error) and not moved:
                 for job in jobs:
                     self._commit_or_retry([job])
                 return
             for job in jobs:
-                job.error = job.error or error
+                job.error = moved or job.error or error
 
     def _commit(self, jobs: list[_Job]) -> None:
         """Run all units in one transaction, each in a savepoint."""

@@ -59,7 +59,7 @@ MUTATIONS = [
         notebook=PER_THREAD,
         file=PER_THREAD,
         old=r"memory = ThreadLocal(\":memory:\")",
-        new="memory = ThreadLocal(database)",
+        new=r"memory = ThreadLocal(databases.fresh(\"counter\"))",
     ),
     Mutation(
         name="memory-per-thread",
@@ -99,8 +99,8 @@ MUTATIONS = [
         claims=("a-new-connection-reads-the-schema",),
         notebook=PER_THREAD,
         file=PER_THREAD,
-        old="microseconds(partial(per_task, fresh))",
-        new="microseconds(lambda: strategy.read(read))",
+        old="best(partial(per_task, fresh))",
+        new="best(lambda: strategy.read(read))",
     ),
     Mutation(
         name="one-connection-more",

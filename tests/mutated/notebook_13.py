@@ -1,0 +1,127 @@
+"""Changes that must turn claims of notebook 13 red."""
+
+from mutations import Mutation
+
+FASTAPI = "notebooks/13_fastapi_and_cherrypy.ipynb"
+FASTAPI_SOLVED = "notebooks/solutions/13_fastapi_and_cherrypy.ipynb"
+
+MUTATIONS = [
+    Mutation(
+        name="check-off-everywhere",
+        claims=("one-request-has-several-threads",),
+        notebook=FASTAPI,
+        file=FASTAPI,
+        old=r"{\"isolation_level\": None, \"timeout\": 30, **options}",
+        new=r"{\"isolation_level\": None, \"check_same_thread\": False, **options}",
+    ),
+    Mutation(
+        name="sqlite-adds-everywhere",
+        claims=(
+            "the-flag-is-no-licence",
+            "fastapi-with-the-write-lock-loses-nothing",
+            "a-connection-per-thread-needs-the-lock-too",
+            "a-lock-in-python-ends-at-the-process",
+            "seven-applications-keep-their-promises",
+        ),
+        notebook=FASTAPI,
+        file=FASTAPI,
+        old=r"connection.execute(\"UPDATE counter SET value = ?\", [value + 1])",
+        new=r"connection.execute(\"UPDATE counter SET value = value + 1\")",
+    ),
+    Mutation(
+        name="commit-before-the-answer",
+        claims=("the-answer-comes-before-the-commit",),
+        notebook=FASTAPI,
+        file=FASTAPI,
+        old="Depends(dependency, **options)",
+        new=r"Depends(dependency, scope=\"function\")",
+    ),
+    Mutation(
+        name="commit-after-the-answer",
+        claims=("scope-function-commits-first",),
+        notebook=FASTAPI,
+        file=FASTAPI,
+        old="Depends(dependency, **options)",
+        new=r"Depends(dependency, scope=\"request\")",
+    ),
+    Mutation(
+        name="sessions-begin-deferred",
+        claims=("a-session-per-request-needs-the-lock-too",),
+        notebook=FASTAPI,
+        file=FASTAPI,
+        old=r"\"BEGIN IMMEDIATE\" if writes else \"BEGIN\"",
+        new=r"\"BEGIN\"",
+    ),
+    Mutation(
+        name="both-in-the-pool",
+        claims=("a-waiting-sale-blocks-the-loop",),
+        notebook=FASTAPI,
+        file=FASTAPI,
+        old="async def on_the_loop():",
+        new="def on_the_loop():",
+    ),
+    Mutation(
+        name="no-await-in-between",
+        claims=("an-await-in-between-loses-sales",),
+        notebook=FASTAPI,
+        file=FASTAPI,
+        old="await asyncio.sleep(0)",
+        new="pass",
+    ),
+    Mutation(
+        name="a-connection-for-each-thread-of-the-pool",
+        claims=("a-pool-too-small-refuses",),
+        notebook=FASTAPI,
+        file=FASTAPI,
+        old=r"\"pool_size\": 2",
+        new=r"\"pool_size\": 8",
+    ),
+    Mutation(
+        name="threads-enough",
+        claims=("the-pool-waits-for-itself",),
+        notebook=FASTAPI,
+        file="helpers/webload.py",
+        old="serve(app, threads=threads) as server",
+        new="serve(app, threads=64) as server",
+    ),
+    Mutation(
+        name="shops-with-one-thread",
+        claims=("the-questions-application-breaks",),
+        notebook=FASTAPI,
+        file="helpers/webload.py",
+        old="serve(app, threads=threads) as server",
+        new="serve(app, threads=1) as server",
+    ),
+    Mutation(
+        name="closing-not-checked",
+        claims=("stop-thread-runs-in-another-thread",),
+        notebook=FASTAPI,
+        file=FASTAPI,
+        old="around=at_once, check=True",
+        new="around=at_once, check=False",
+    ),
+    Mutation(
+        name="writer-does-not-write",
+        claims=("the-writer-on-the-bus-loses-nothing",),
+        notebook=FASTAPI,
+        file=FASTAPI,
+        old=r"self.bus.subscribe(\"db-write\", self.writer.write)",
+        new=r"self.bus.subscribe(\"db-write\", self.writer.read)",
+    ),
+    Mutation(
+        name="endpoint-begins-deferred",
+        claims=("the-repaired-endpoint-is-right",),
+        notebook=FASTAPI_SOLVED,
+        file=FASTAPI_SOLVED,
+        old=r"begin=\"BEGIN IMMEDIATE\", end",
+        new=r"begin=\"BEGIN\", end",
+    ),
+    Mutation(
+        name="early-answers-unseen",
+        claims=("each-mistake-alone-is-seen",),
+        notebook=FASTAPI_SOLVED,
+        file="helpers/exercises.py",
+        old='return "a sale was acknowledged before it was stored" if early else ""',
+        new='return ""',
+    ),
+]

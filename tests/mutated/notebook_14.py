@@ -1,0 +1,116 @@
+"""Mutations of notebook 14, asyncio and processes, and of its solutions."""
+
+from mutations import Mutation
+
+NOTEBOOK = "notebooks/14_asyncio_and_processes.ipynb"
+SOLVED = "notebooks/solutions/14_asyncio_and_processes.ipynb"
+
+MUTATIONS = [
+    Mutation(
+        name="b-commits-as-well",
+        claims=(
+            "four-of-six-orders-break-a-promise",
+            "a-commit-takes-the-other-tasks-work",
+        ),
+        notebook=NOTEBOOK,
+        file=NOTEBOOK,
+        old='"    await connection.rollback()"',
+        new='"    await connection.commit()"',
+    ),
+    Mutation(
+        name="workers-under-another-name",
+        claims=("a-thread-for-each-connection",),
+        notebook=NOTEBOOK,
+        file=NOTEBOOK,
+        old=r"if \"_connection_worker\" in thread.name",
+        new=r"if \"MainThread\" in thread.name",
+    ),
+    Mutation(
+        name="nothing-is-forgotten",
+        claims=("a-forgotten-connection-keeps-the-process",),
+        notebook=NOTEBOOK,
+        file=NOTEBOOK,
+        old="at_the_end(opened, seconds=3)",
+        new=r"at_the_end(opened, \"  await db.close()\", seconds=60)",
+    ),
+    Mutation(
+        name="nothing-is-closed",
+        claims=("a-closed-connection-lets-it-end",),
+        notebook=NOTEBOOK,
+        file=NOTEBOOK,
+        old=r"\"  await db.close()\"",
+        new=r"\"  await asyncio.sleep(60)\"",
+    ),
+    Mutation(
+        name="a-lock-that-nobody-takes",
+        claims=(
+            "a-lock-over-the-transaction-is-proved",
+            "one-connection-leaks-in-every-run",
+        ),
+        notebook=NOTEBOOK,
+        file=NOTEBOOK,
+        old="async with self.lock:",
+        new="if self.lock:",
+    ),
+    Mutation(
+        name="a-path-instead",
+        claims=("a-connection-cannot-be-pickled",),
+        notebook=NOTEBOOK,
+        file="helpers/failures/recipes/a_wrong_thread.py",
+        old="pickle.dumps(room.path if fixed else connection)",
+        new="pickle.dumps(room.path)",
+    ),
+    Mutation(
+        name="the-child-does-nothing",
+        claims=("a-forked-child-commits-its-parents-work",),
+        notebook=NOTEBOOK,
+        file=NOTEBOOK,
+        old=r"""            connection.execute(\"COMMIT\")\n",
+    "            os._exit(0)""",
+        new=r"""            os._exit(0)""",
+    ),
+    Mutation(
+        name="every-process-is-this-one",
+        claims=("a-strategy-notices-a-fork",),
+        notebook=NOTEBOOK,
+        file="helpers/strategies/errors.py",
+        old="        return os.getpid() == self._pid",
+        new="        return True",
+    ),
+    Mutation(
+        name="begin-forgotten-in-processes",
+        claims=("sqlites-locks-hold-between-processes",),
+        notebook=NOTEBOOK,
+        file=NOTEBOOK,
+        old="in_processes(PerThread)",
+        new="in_processes(LockInPython)",
+    ),
+    Mutation(
+        name="no-lock-in-the-answer",
+        claims=("lock-over-the-transaction",),
+        notebook=SOLVED,
+        file="helpers/task_exercises.py",
+        old="self.connection, self.lock = connection, asyncio.Lock()",
+        new="self.connection, self.lock = connection, asyncio.Semaphore(2)",
+    ),
+    Mutation(
+        name="every-promise-kept",
+        claims=(
+            "without-rollback-it-leaks",
+            "a-rollback-outside-is-too-late",
+            "the-caller-must-be-told",
+        ),
+        notebook=SOLVED,
+        file="helpers/task_exercises.py",
+        old='return end.rows == promised and end.results.get("B", "called off") == "called off"',
+        new="return bool(promised)",
+    ),
+    Mutation(
+        name="a-lock-that-is-always-free",
+        claims=("a-lock-that-is-not-released",),
+        notebook=SOLVED,
+        file="helpers/task_exercises.py",
+        old="self.connection, self.lock = connection, asyncio.Lock()",
+        new="self.connection, self.lock = connection, asyncio.Semaphore(9)",
+    ),
+]
