@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import concurrent.futures
 import functools
@@ -461,3 +462,12 @@ def test_an_authorizer_is_asked():
     exploration = explore(counter(job, autocommit, invariant=lambda end: end.value == 1))
     assert exploration.counts == {"error": 3}
     assert "A DatabaseError: not authorized" in exploration.outcomes[0][0].text
+
+
+def test_an_event_loop_in_a_thread_has_the_real_time():
+    async def pause():
+        await asyncio.sleep(0.001)
+        return "slept"
+
+    exploration = explore(counter(lambda path: asyncio.run(pause()), invariant=everything))
+    assert [o.text for o, _, _ in exploration.outcomes] == ["0; A returned 'slept'"]

@@ -2,8 +2,9 @@
 
 A clock that stands still but for what the program itself waits: `time.sleep` takes as long as it
 says, a timeout that expires has passed. So a loop that tries until a deadline comes to its end
-where nobody lets it succeed. Each thread draws the same random numbers in every run, as far as it
-uses the functions of the module `random`; a generator of its own is its own affair.
+where nobody lets it succeed. Libraries that wait for real, such as an event loop, see the real
+time. Each thread draws the same random numbers in every run, as far as it uses the functions of
+the module `random`; a generator of its own is its own affair.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from helpers.explorer.pools import asked_by_library
 from helpers.explorer.scheduler import Scheduler
 
 _CLOCKS = ("monotonic", "perf_counter", "time")
@@ -25,15 +27,18 @@ _DRAWS = (
 def replacements() -> list[tuple[Any, str, Callable[..., Any]]]:
     """What is replaced for the duration of an exploration: (module, name, replacement)."""
     return [
-        *((time, name, _clock(getattr(time, name)())) for name in _CLOCKS),
+        *((time, name, _clock(getattr(time, name))) for name in _CLOCKS),
         *((random, name, _draw(name)) for name in _DRAWS),
     ]
 
 
-def _clock(began: float) -> Callable[[], float]:
+def _clock(real: Callable[[], float]) -> Callable[[], float]:
+    began = real()
+
     def read() -> float:
         run = Scheduler.here()
-        assert run is not None  # `primitives` sees to it
+        if run is None or asked_by_library(2):  # it waits for real, as an event loop does
+            return real()
         return began + run.clock
 
     return read

@@ -175,7 +175,8 @@ class SteppingConnection(sqlite3.Connection):
         actor = scheduler.me()
         if actor is None:
             return None
-        self._use(is_step=True)
+        if self.private is not None:
+            self._use(is_step=True)
         if not self.shared:
             if actor is not self.owner:
                 self._wrong_thread(actor)

@@ -30,8 +30,9 @@ from helpers.explorer.scheduler import Scheduler
 #: SQLAlchemy's default for ``pool_size``, in connections.
 DEFAULT_SIZE = 5
 
-#: Packages whose locks are steps only when a thread has to wait for them.
-_LIBRARIES = ("sqlalchemy", "logging")
+#: Packages whose locks are steps only when a thread has to wait for them, and whose clocks are
+#: the real ones.
+_LIBRARIES = ("sqlalchemy", "logging", "asyncio")
 
 
 def asked_by_library(depth: int) -> bool:

@@ -24,6 +24,9 @@ from helpers.tables import Table
 MAX_SCHEDULES = 100_000
 MAX_SECONDS = 60.0
 
+#: Seconds after which progress is shown: a machine under load must not show what another does not.
+SHOW_AFTER = 3.0
+
 #: Kinds of outcome that refute a program's claim.
 FAILURES = ("wrong", "deadlock", "endless")
 
@@ -190,7 +193,7 @@ def explore(
             Functions travel by cloudpickle, so those of a notebook can too.
         waiting: ``"auto"``, ``"busy handler"`` or ``"rule"``; see `explorer.waiting`.
         step_limit: steps after which a schedule counts as endless.
-        show: show progress when it takes longer than a second.
+        show: show progress when it takes longer than a few seconds.
 
     Raises:
         Diverged: if the same schedule led to another step than before.
@@ -236,14 +239,14 @@ def replay(program: Program, schedule: Schedule, waiting: str = "auto") -> Run:
 def _until(
     progressing: Iterator[Tally], began: float, schedules: int, seconds: float, show: bool
 ) -> None:
-    """Go on until the search ends or a limit is reached; show progress after a second."""
+    """Go on until the search ends or a limit is reached; show progress if that takes long."""
     with contextlib.ExitStack() as stack, contextlib.closing(progressing):  # type: ignore[type-var]
         update: Callable[[int], None] | None = None
         for tally in progressing:
             spent = time.perf_counter() - began
             if tally.complete or tally.schedules >= schedules or spent > seconds:
                 break
-            if update is None and show and spent > 1:
+            if update is None and show and spent > SHOW_AFTER:
                 update = stack.enter_context(progress.bar(100, "explored, in percent"))
             if update is not None:
                 part = max(tally.covered, tally.schedules / schedules, spent / seconds)

@@ -4,12 +4,13 @@
 
 prints one JSON object. The floor is the same work done serially by one thread without a
 scheduler: a fresh database file, the same connections opened and closed, the same
-statements, the same look at the end. Floor and explorer take turns in short windows, and the
-median of their ratios counts: what else the machine does slows down both of a pair.
+statements, the same look at the end. Floor and explorer take turns in short windows;
+compared are the quickest twentieth of each, and in the median each window with its neighbour.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -26,59 +27,60 @@ from helpers.explorer.search import Tally, depth_first
 from helpers.scenarios import autocommit, begin, no_increment_lost
 
 JOBS = {"autocommit": autocommit, "deferred": begin("DEFERRED"), "immediate": begin("IMMEDIATE")}
-WINDOW = 0.1  # seconds
+WINDOW = 8  # runs: a few milliseconds, mostly between two turns of other programs
 
 
 def program(job, threads=2, mode="delete"):
     return Program("counter", [job] * threads, no_increment_lost, journal_mode=mode)
 
 
-def serial(job, mode):
-    """Runs a second of the same work without a scheduler, in one window."""
+def serial(what, job, path):
+    """The same work without a scheduler, once."""
+    with open(path, "wb", buffering=0) as file:
+        file.write(what.template())
+    job(path)
+    job(path)
+    what.judge(path, "finished", {"A": None, "B": None})
+
+
+def seconds_of(do):
+    """Seconds that a window takes."""
+    began = time.perf_counter()
+    for _ in range(WINDOW):
+        do()
+    return time.perf_counter() - began
+
+
+def pairs(job, mode, windows):
+    """Seconds of the floor and of the explorer, window by window, in turns."""
     what = program(job, mode=mode)
-    template, runs = what.template(), 0
-    with tempfile.TemporaryDirectory(dir=_memory_folder()) as folder:
+    with tempfile.TemporaryDirectory(dir=_memory_folder()) as folder, Runner(what) as runner:
         path = os.path.join(folder, "database.db")
-        began = time.perf_counter()
-        while time.perf_counter() - began < WINDOW:
-            with open(path, "wb", buffering=0) as file:
-                file.write(template)
-            job(path)
-            job(path)
-            what.judge(path, "finished", {"A": None, "B": None})
-            runs += 1
-        return runs / (time.perf_counter() - began)
+        schedules = itertools.chain.from_iterable(
+            depth_first(runner, Tally(), False) for _ in itertools.count()
+        )
+        for _ in range(windows):
+            yield (
+                seconds_of(lambda: serial(what, job, path)),
+                seconds_of(lambda: next(schedules)),
+            )
 
 
-def explored(job, mode):
-    """Schedules a second of the explorer, in one window."""
-    runs = 0
-    with Runner(program(job, mode=mode)) as runner:
-        began = time.perf_counter()
-        while True:
-            for _ in depth_first(runner, Tally(), False):
-                runs += 1
-                if time.perf_counter() - began > WINDOW:
-                    return runs / (time.perf_counter() - began)
-
-
-def floor(rounds=21):
-    """Median rates, and the median of the explorer's share of the floor beside it in time."""
-    found = {f"{name}, {mode}": [] for name in JOBS for mode in ("delete", "wal")}
-    for number in range(rounds):
-        for key, pairs in found.items():
-            name, mode = key.split(", ")
-            sides = [serial, explored] if number % 2 else [explored, serial]
-            rates = {side: side(JOBS[name], mode) for side in sides}
-            pairs.append((rates[serial], rates[explored]))
-    return {
-        key: {
-            "floor": round(statistics.median(base for base, _ in pairs)),
-            "explorer": round(statistics.median(ours for _, ours in pairs)),
-            "share": round(statistics.median(ours / base for base, ours in pairs), 2),
-        }
-        for key, pairs in found.items()
-    }
+def floor(windows=300):
+    """Runs a second, and the explorer's share of the floor: in the median, and undisturbed."""
+    found = {}
+    for name, job in JOBS.items():
+        for mode in ("delete", "wal"):
+            seconds = list(pairs(job, mode, windows))
+            base, ours = (sorted(column) for column in zip(*seconds, strict=True))
+            quiet = windows // 20  # other work can only make a window longer
+            found[f"{name}, {mode}"] = {
+                "floor": round(WINDOW / base[quiet]),
+                "explorer": round(WINDOW / ours[quiet]),
+                "share": round(base[quiet] / ours[quiet], 2),
+                "median share": round(statistics.median(b / o for b, o in seconds), 2),
+            }
+    return found
 
 
 def processes(repeats=3):

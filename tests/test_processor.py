@@ -1,0 +1,56 @@
+"""The explorer's threads stay on one processor while there is room, and are free again after it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from helpers.explorer import Program, explore, processor
+from helpers.scenarios import autocommit
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or len(getattr(os, "sched_getaffinity", lambda _: "")(0)) < 2,
+    reason="only Linux lets a thread choose, and only among several processors",
+)
+
+
+def seen_by_threads(monkeypatch, load):
+    """How many processors each run's first thread may use, with so much load on the machine."""
+    seen = []
+
+    def note(path):
+        seen.append((len(os.sched_getaffinity(0)), os.sched_getscheduler(0)))
+        autocommit(path)
+
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
+    explore(Program("counter", [note, autocommit], lambda end: True))
+    return seen
+
+
+def test_one_processor_for_all_threads_and_as_before_at_the_end(monkeypatch):
+    allowed, policy = os.sched_getaffinity(0), os.sched_getscheduler(0)
+    seen = seen_by_threads(monkeypatch, load=0.0)
+    assert (1, os.SCHED_BATCH) in seen
+    assert (os.sched_getaffinity(0), os.sched_getscheduler(0)) == (allowed, policy)
+
+
+def test_on_a_crowded_machine_they_go_where_there_is_room(monkeypatch):
+    allowed = os.sched_getaffinity(0)
+    assert set(seen_by_threads(monkeypatch, load=1e3)) == {(len(allowed), os.SCHED_OTHER)}
+
+
+def test_the_system_may_choose_again_after_a_spell(monkeypatch):
+    monkeypatch.setattr(processor, "SPELL", 0.0)
+    seen = seen_by_threads(monkeypatch, load=0.0)
+    assert {processors for processors, _ in seen} == {1, len(os.sched_getaffinity(0))}
+
+
+def test_where_the_system_refuses_nothing_is_done(monkeypatch):
+    def refuse(*_):
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    allowed = os.sched_getaffinity(0)
+    assert set(seen_by_threads(monkeypatch, load=0.0)) == {(len(allowed), os.SCHED_OTHER)}
