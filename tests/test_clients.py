@@ -5,8 +5,9 @@ import threading
 import flask
 import pytest
 
-from helpers import clients, databases, servers, workloads
-from helpers.clients import Answer, Report
+from helpers import databases, workloads
+from helpers.web import clients, servers
+from helpers.web.clients import Answer, Report
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,9 @@ import httpx
 import psutil
 import pytest
 
-from helpers import clients, databases, processes, servers, webload
+from helpers import databases
+from helpers.web import clients, processes, servers
+from helpers.web import load as webload
 
 
 def shop(increment):

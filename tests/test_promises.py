@@ -7,7 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from helpers import exercises, promises, workloads
+from helpers import exercises, workloads
+from helpers.exercises import promises
 from helpers.explorer.guard import Unseen
 from helpers.strategies.locks import StatementLock, TransactionLock
 from helpers.strategies.per_thread import PerThread

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers import reports
+from helpers.exercises import reports
 
 INSERT = "INSERT INTO report VALUES (?)"
 

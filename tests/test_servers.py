@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from helpers import servers
+from helpers.web import servers
 
 
 class Gate:

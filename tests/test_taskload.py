@@ -8,8 +8,9 @@ import pytest
 pytest.importorskip("aiosqlite")
 import aiosqlite
 
-from helpers import comparison, taskload, workloads
+from helpers import comparison, workloads
 from helpers.strategies.per_thread import PerThread
+from helpers.tasks import load as taskload
 from helpers.workloads import Audit, Cancelled
 
 

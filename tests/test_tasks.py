@@ -11,7 +11,7 @@ import aiosqlite
 
 from helpers import tasks
 from helpers.explorer import Program, ScheduleError
-from helpers.task_exercises import check_tasks
+from helpers.tasks.exercises import check_tasks
 
 LOOK = "SELECT balance FROM account WHERE id <= 2 ORDER BY id"
 

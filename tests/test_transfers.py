@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from helpers import transfers
+from helpers.exercises import transfers
 from helpers.strategies.retry import Retry
 
 SELECT = "SELECT balance FROM account WHERE id = ?"

@@ -10,8 +10,10 @@ import flask
 import notebook_code
 import pytest
 
-from helpers import sandbox, servers, webload
-from helpers.clients import Report
+from helpers import sandbox
+from helpers.web import load as webload
+from helpers.web import servers
+from helpers.web.clients import Report
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 REQUESTS = [("POST", "/increment"), ("GET", "/")]

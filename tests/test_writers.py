@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from helpers import exercises, explorer, writers
+from helpers import exercises, explorer
+from helpers.exercises import writers
 from helpers.strategies.locks import TransactionLock
 from helpers.strategies.writer import Writer
 

@@ -22,10 +22,10 @@ from typing import IO, Any
 
 import cloudpickle
 
-from helpers import servers
+from helpers.web import servers
 
-_ROOT = Path(__file__).resolve().parent.parent
-_CHILD = "import helpers.processes; helpers.processes._child()"
+_ROOT = Path(__file__).resolve().parent.parent.parent
+_CHILD = "import helpers.web.processes; helpers.web.processes._child()"
 
 
 @contextlib.contextmanager

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from helpers import clients as http
-from helpers import databases, sandbox, servers
-from helpers import processes as several
+from helpers import databases, sandbox
 from helpers.history import CallError
+from helpers.web import clients as http
+from helpers.web import processes as several
+from helpers.web import servers
 from helpers.workloads import Audit, Increment
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def run(
         give_up: whether a client ends when no answer comes.
 
     Raises:
-        ValueError, TypeError, ServerError: as `helpers.clients.run` and `servers` do.
+        ValueError, TypeError, ServerError: as `helpers.web.clients.run` and `servers` do.
     """
     with databases.fresh("counter", journal_mode) as database:
         served: tuple[servers.Server, http.Report, float] | None = None

@@ -1,8 +1,8 @@
 """What a thread that writes for others promises, as programs for the explorer.
 
-`helpers.promises` asks whether a strategy keeps units of work whole. A writer answers from
-another thread, so more can go wrong: it may answer before the COMMIT, or not at all, let one
-unit harm its neighbour, or never end. The three small programs in `PROMISES` find that out.
+`helpers.exercises.promises` asks whether a strategy keeps units of work whole. A writer answers
+from another thread, so more can go wrong: it may answer before the COMMIT, or not at all, let
+one unit harm its neighbour, or never end. The three small programs in `PROMISES` find that out.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from helpers import lessons, promises
+from helpers.exercises import lessons, promises
+from helpers.exercises.promises import Promise
 from helpers.explorer import Ending
 from helpers.explorer.program import Run
-from helpers.promises import Promise
 from helpers.workloads import Cancelled
 
 _SEES, _CALLED_OFF = "sees its increment", "called off"

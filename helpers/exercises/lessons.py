@@ -25,7 +25,7 @@ def example(found: Exploration) -> Schedule | None:
 
 
 class Told(Protocol):
-    """What `lesson` needs to know about a promise; see `helpers.promises.Promise`."""
+    """What `lesson` needs to know about a promise; see `helpers.exercises.promises.Promise`."""
 
     @property
     def kept(self) -> str:
@@ -206,7 +206,7 @@ def _taken_back(run: Run, name: str, undone: int) -> str:
 
 
 def _called_off(run: Run) -> str:
-    """The thread whose unit gave up halfway, as the promises of `helpers.promises` report it."""
+    """The thread whose unit gave up halfway, as `helpers.exercises.promises` reports it."""
     ends = run.outcome.threads if run.outcome else ()
     stuck = set(run.pending)
     told = [name for name, end in ends if "called off" in end and name not in stuck]

@@ -17,11 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from helpers import databases, lessons, load, sandbox
+from helpers import databases, load, sandbox
+from helpers.exercises import lessons
+from helpers.exercises.promises import INCREMENTS, Promise, StrategyClass, add_one, of
+from helpers.exercises.promises import no_increment_lost as no_increment_lost
 from helpers.explorer import Exploration, Program, explore
 from helpers.opened import Opened
-from helpers.promises import INCREMENTS, Promise, StrategyClass, add_one, of
-from helpers.promises import no_increment_lost as no_increment_lost
 from helpers.stage import Stage
 from helpers.workloads import Cancelled, Workload
 
@@ -168,7 +169,7 @@ def check_server(
     It is solved when in every run each request is answered well, each acknowledged sale is
     stored, and it is stored before it is acknowledged. That is evidence, not proof.
     """
-    from helpers import webload
+    from helpers.web import load as webload
 
     for _ in range(runs):
         result = sandbox.call(webload.trial, application, serve, seconds=60)
@@ -253,9 +254,9 @@ def check_strategy(
             database, or a `functools.partial` of one. A method ``read`` is tried as well.
         journal_mode: ``"delete"`` or ``"wal"``.
         nested: whether to try a unit of work that calls ``write`` again.
-        promises: other promises than those of `helpers.promises`.
+        promises: other promises than those of `helpers.exercises.promises`.
 
-    It is solved when each promise of `helpers.promises` is kept in every schedule and no
+    It is solved when each promise of `helpers.exercises.promises` is kept in every schedule and no
     thread sees an error; a unit inside a unit may be refused with one.
 
     Raises:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from helpers import lessons
+from helpers.exercises import lessons
 from helpers.explorer import Ending, Program
 from helpers.strategies import Strategy
 from helpers.workloads import Cancelled

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from helpers import lessons, tasks
-from helpers.exercises import Verdict
+from helpers import tasks
+from helpers.exercises import Verdict, lessons
 from helpers.explorer import Ending, Program
 from helpers.workloads import Cancelled
 
