@@ -198,6 +198,9 @@ def test_a_full_disk_refuses_units_as_a_whole_and_is_survived(kind, mode):
 
 def write_to_a_read_only_file(kind, mode):
     with databases.fresh("counter", mode) as database:
+        assert report(kind, database) == [1, 1]  # and all modules are imported that are needed
+        with closing(sqlite3.connect(database)) as connection, connection:
+            add(-1)(connection)
         os.chmod(database.path, 0o444)
         os.chmod(database.folder, 0o555)
         for folder in list(database.folder.parents)[:-2]:
