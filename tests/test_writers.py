@@ -163,7 +163,7 @@ def test_the_writer_of_the_kit_is_proved(promise):
     [
         (
             TooEarly,
-            ["acknowledge what is not committed", "looks in step 9", "COMMIT comes in step 10"],
+            ["acknowledge what is not committed", "looks in step 8", "COMMIT comes in step 9"],
         ),
         (NeverCommits, ["in the counter, not 1"]),
         (LetsThrough, ["does not come to an end", "each unit is answered, also when it raises"]),
