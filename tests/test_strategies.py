@@ -515,6 +515,22 @@ def test_a_guarded_connection_in_memory_is_not_replaced_by_an_empty_one():
             guarded.write(lambda connection: connection.close(), "IMMEDIATE")
 
 
+def test_a_read_that_was_interrupted_twice_does_not_keep_writers_out(database, monkeypatch):
+    guarded = Guarded(QUICK, database, sqlite3.connect)
+
+    def interrupted(connection, unit):
+        connection.execute("PRAGMA query_only = 1")
+        connection.execute("BEGIN")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transactions, "read", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            guarded.read(look)
+    assert guarded.write(increment, "IMMEDIATE") == stored(database) == 1
+    guarded.close()
+
+
 def test_every_refusal_is_a_strategy_error():
     for kind in (ClosedError, ForkedError, NestedError, UnitError, WaitTimeout):
         assert issubclass(kind, StrategyError)

@@ -140,13 +140,14 @@ def test_a_thread_that_opens_while_close_looks_is_refused(database):
         return sqlite3.connect(*arguments, **options)
 
     strategy = PerThread(database, connect)
-    thread = Thread(strategy.write, increment)
-    assert opening.wait(PATIENCE)
-    strategy.close()
-    closed.set()
-    with pytest.raises(RuntimeError, match="is closed"):
-        thread.get()
-    assert strategy.open_connections == []
+    with ThreadPoolExecutor(1) as pool:
+        refused = pool.submit(strategy.write, increment)
+        assert opening.wait(PATIENCE)
+        strategy.close()
+        closed.set()
+        with pytest.raises(RuntimeError, match="is closed"):
+            refused.result(PATIENCE)
+        assert strategy.open_connections == []
     assert stored(database) == 0
 
 
