@@ -96,7 +96,7 @@ MUTATIONS = [
         name="every-request-passes",
         claims=("four-wrong-repairs-are-refuted",),
         notebook=FLASK_SOLVED,
-        file="helpers/exercises/__init__.py",
+        file="helpers/exercises/promises.py",
         old="    return bool(end.value == len(end.succeeded))",
         new="    return True",
     ),
