@@ -94,30 +94,35 @@ def pooling() -> Iterator[bool]:
     from sqlalchemy.pool import NullPool, QueuePool, SingletonThreadPool
 
     original = QueuePool._queue_class
-    listeners: dict[str, Callable[..., Any]] = {"checkout": _lend, "checkin": _take_back}
-    targets = (QueuePool, NullPool, SingletonThreadPool)
+    listeners = [
+        (target, name, listener)
+        for target in (QueuePool, NullPool, SingletonThreadPool)
+        for name, listener in _listeners().items()
+    ]
     QueuePool._queue_class = _queue_class(original)  # type: ignore[assignment]
-    for target in targets:
-        for name, listener in listeners.items():
-            event.listen(target, name, listener)
+    for listener in listeners:
+        event.listen(*listener)
     try:
         yield True
     finally:
         QueuePool._queue_class = original
-        for target in targets:
-            for name, listener in listeners.items():
-                event.remove(target, name, listener)
+        for listener in listeners:
+            event.remove(*listener)
 
 
-def _lend(connection: Any, _record: Any, _proxy: Any) -> None:
-    run = Scheduler.here()
-    if isinstance(connection, SteppingConnection) and run is not None:
-        connection.lend(run.me())
+def _listeners() -> dict[str, Callable[..., Any]]:
+    """New functions at each call: one that several classes share, SQLAlchemy 2.0 removes once."""
 
+    def lend(connection: Any, _record: Any, _proxy: Any) -> None:
+        run = Scheduler.here()
+        if isinstance(connection, SteppingConnection) and run is not None:
+            connection.lend(run.me())
 
-def _take_back(connection: Any, _record: Any) -> None:
-    if isinstance(connection, SteppingConnection):
-        connection.lend(None)
+    def take_back(connection: Any, _record: Any) -> None:
+        if isinstance(connection, SteppingConnection):
+            connection.lend(None)
+
+    return {"checkout": lend, "checkin": take_back}
 
 
 def _queue_class(real: Callable[..., Any]) -> Callable[..., Any]:
