@@ -24,7 +24,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import notebook_code  # noqa: E402
 
-from helpers import servers, webload  # noqa: E402
+from helpers.web import load as webload  # noqa: E402
+from helpers.web import servers  # noqa: E402
 
 CLIENTS = 16
 
