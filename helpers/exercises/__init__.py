@@ -179,18 +179,24 @@ def check_server(
     return Verdict(True, f"{runs} runs of sixteen clients, and every promise was kept")
 
 
+#: Whether the visitors lose patience first or the server is stopped first is a matter of luck.
+_STUCK = (
+    "in one of the runs requests were never answered: the server's threads wait for each other. "
+    "Who holds the write lock, and what does it need to go on?"
+)
+
+
 def _what_broke_served(result: sandbox.SandboxResult) -> str:
     """The first thing that is wrong, worded without numbers that differ from run to run."""
     if result.error is not None and result.error.kind == "ServerError":
-        return (
-            "in one of the runs the server's threads did not come to an end: they wait for each "
-            "other. Who holds the write lock, and what does it need to go on?"
-        )
+        return _STUCK
     if result.kind != "returned":
         return f"in one of the runs {result}"
     early, served = result.value
     if early:
         return "a sale was acknowledged before it was stored"
+    if any(answer.error == "ReadTimeout" for answer in served.report.failed):
+        return _STUCK
     if served.report.failed:
         (error, message), _ = Counter(
             (answer.error or f"status {answer.status}", answer.message)
