@@ -16,6 +16,8 @@ import mistune
 import nbformat
 
 MAX_LINES = 12
+#: With blank lines; a cell that is longer does not fit beside what it shows.
+MAX_HEIGHT = 15
 MAX_CODE_IN_A_ROW = 2
 SHORTEST_ALTERNATIVE = 40
 IGNORED = "nbval-ignore-output"
@@ -80,11 +82,14 @@ def executed(notebook, path) -> Iterator[str]:
 
 
 def short(notebook, path) -> Iterator[str]:
-    """Blank lines are the formatter's, so only lines with code on them count."""
+    """Blank lines are the formatter's: lines with code on them count, and the height."""
     for number, cell in cells(notebook, "code"):
         lines = sum(bool(line.strip()) for line in cell.source.splitlines())
         if lines > MAX_LINES:
             yield f"cell {number} has {lines} lines of code: at most {MAX_LINES}"
+        height = len(cell.source.splitlines())
+        if height > MAX_HEIGHT:
+            yield f"cell {number} is {height} lines high: at most {MAX_HEIGHT}"
 
 
 def introduced(notebook, path) -> Iterator[str]:

@@ -6,8 +6,8 @@ What a notebook looks like (the rules are in `notebook_rules.py`):
   and a line `**Time:** 25 minutes`. Either may be a list item. Only notebook 00 may refute
   nothing (`**Refutes:** -`); notebooks in `solutions/` need the title alone.
 - Every code cell is stored with its outputs and an execution count 1..n, has at most 12
-  lines of plain Python (no magics, no closing `;`, no nbval comments), and stands directly
-  below prose, or below one other code cell that does.
+  lines (15 with blank ones) of plain Python (no magics, no closing `;`, no nbval comments),
+  and stands directly below prose, or below one other code cell that does.
 - Tags: `raises-exception` (with a stored error, and the other way round),
   `nbval-ignore-output` (two, or a tenth of the code cells; an `assert` in the cell or in
   the next code cell), `claim:<name>` (once in a notebook), `exercise`, `solution`.
@@ -139,6 +139,7 @@ BAD = {
     "cell 2 has execution count None, not 1": [code(count=None, outputs=[result()])],
     "cell 2 has execution count 2, not 1": [code(count=2, outputs=[result()])],
     "no outputs are stored": [code()],
+    "is 16 lines high": [code("x = 1" + "\n" * 15 + "x = 1", outputs=[result()])],
     "has 13 lines of code": [code("\n".join("x = 1" for _ in range(13)), outputs=[result()])],
     "ends with ';'": [code("1 + 1;", outputs=[result()])],
     "has an nbval comment": [code("# NBVAL_SKIP\n1 + 1", outputs=[result()])],
