@@ -7,39 +7,11 @@ from contextlib import closing
 
 import flask
 import pytest
+from attempts import Base, NeverReleased, NoRollback, WholeUnit
 
 from helpers import exercises, workloads
 from helpers.predictions import predict
 from helpers.strategies.shared import SharedConnection
-
-
-class Base(SharedConnection):
-    def __init__(self, path, connect=sqlite3.connect):
-        super().__init__(path, connect)
-        self.lock = threading.Lock()
-
-
-class WholeUnit(Base):
-    def write(self, unit_of_work, /):
-        with self.lock, self.connection:
-            return unit_of_work(self.connection)
-
-
-class NeverReleased(Base):
-    def write(self, unit_of_work, /):
-        self.lock.acquire()
-        result = unit_of_work(self.connection)
-        self.connection.commit()
-        self.lock.release()
-        return result
-
-
-class NoRollback(Base):
-    def write(self, unit_of_work, /):
-        with self.lock:
-            result = unit_of_work(self.connection)
-            self.connection.commit()
-            return result
 
 
 class OnlyTheCommit(Base):

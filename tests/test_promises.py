@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from contextlib import closing
 
+import attempts
 import pytest
 
 from helpers import exercises, workloads
@@ -39,9 +40,7 @@ class LockedAgain(Locked):
         super().__init__(path, connect)
         self.lock = threading.RLock()
 
-    def write(self, unit_of_work, /):
-        with self.lock, self.connection:
-            return unit_of_work(self.connection)
+    write = attempts.WholeUnit.write
 
 
 class CommitsOutside(Locked):
@@ -51,20 +50,11 @@ class CommitsOutside(Locked):
 
 
 class KeepsTheLock(Locked):
-    def write(self, unit_of_work, /):
-        self.lock.acquire()
-        result = unit_of_work(self.connection)
-        self.connection.commit()
-        self.lock.release()
-        return result
+    write = attempts.NeverReleased.write
 
 
 class ForgetsTheRollback(Locked):
-    def write(self, unit_of_work, /):
-        with self.lock:
-            result = unit_of_work(self.connection)
-            self.connection.commit()
-            return result
+    write = attempts.NoRollback.write
 
 
 class FetchesOutside(Locked):
