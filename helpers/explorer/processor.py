@@ -16,7 +16,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
-from types import TracebackType
 
 #: Seconds for which one processor is kept. Then the system may choose again, for another
 #: program may have come to run on this one.
@@ -50,12 +49,7 @@ class Together:
                     self._allowed = os.sched_getaffinity(0)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._let_go()
 
     def keep(self) -> None:

@@ -14,7 +14,6 @@ import sqlite3
 import sys
 import tempfile
 from _thread import allocate_lock
-from types import TracebackType
 from typing import Any
 
 from helpers.explorer import pools, primitives, waiting
@@ -95,12 +94,7 @@ class Runner:
             self._exit = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._exit.close()
 
     def run(self, chooser: Chooser, observe: Any = None) -> tuple[Scheduler, Outcome | None]:

@@ -12,7 +12,6 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
-from types import TracebackType
 from typing import Any
 
 from helpers.strategies import Connect, UnitOfWork, transactions
@@ -262,12 +261,7 @@ class Checkout:
     def __enter__(self) -> sqlite3.Connection:
         return self.connection
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
 

@@ -27,7 +27,6 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
-from types import TracebackType
 from typing import Any
 
 from helpers.history import CallError
@@ -92,12 +91,7 @@ class Server:
     def __enter__(self) -> Server:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 
