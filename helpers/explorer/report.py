@@ -223,7 +223,7 @@ def explore(
         except FoundShared as found:  # what was run does not count: begin anew
             program.found_shared.add(found.thing)
         else:
-            return _report(program, tally, reduce, seed, name, time.perf_counter() - began)
+            return report(program, tally, reduce, seed, name, time.perf_counter() - began)
 
 
 def replay(program: Program, schedule: Schedule, waiting: str = "auto") -> Run:
@@ -253,9 +253,10 @@ def _until(
                 update(min(99, int(100 * part)))
 
 
-def _report(
+def report(
     program: Program, tally: Tally, reduce: bool, seed: int | None, waiting: str, seconds: float
 ) -> Exploration:
+    """What the search counted, as an `Exploration`; the arguments are its fields."""
     rows = [(outcome, count, example) for outcome, (count, example) in tally.outcomes.items()]
     rows.sort(key=lambda row: (KINDS.index(row[0].kind), row[0]))
     return Exploration(

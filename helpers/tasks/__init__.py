@@ -27,8 +27,8 @@ from typing import Any
 
 import pandas as pd
 
-from helpers.explorer.program import KINDS, Outcome, Program, rows_text
-from helpers.explorer.report import Exploration
+from helpers.explorer.program import Outcome, Program, rows_text
+from helpers.explorer.report import Exploration, report
 from helpers.explorer.scheduler import ScheduleError
 from helpers.explorer.search import Tally
 from helpers.explorer.statements import one_line
@@ -56,21 +56,7 @@ def explore(program: Program, max_schedules: int = 10_000) -> Exploration:
     """
     began, tally = time.perf_counter(), Tally()
     in_own_loop(lambda: _explore(program, tally, max_schedules))
-    rows = [(outcome, count, example) for outcome, (count, example) in tally.outcomes.items()]
-    rows.sort(key=lambda row: (KINDS.index(row[0].kind), row[0]))
-    return Exploration(
-        program=program,
-        schedules=tally.schedules,
-        outcomes=tuple(rows),
-        complete=tally.complete,
-        covered=tally.covered,
-        reduced=False,
-        seed=None,
-        waiting="await",
-        seconds=time.perf_counter() - began,
-        pruned=0,
-        steps=tally.steps,
-    )
+    return report(program, tally, False, None, "await", time.perf_counter() - began)
 
 
 def replay(program: Program, schedule: str | Sequence[str]) -> pd.DataFrame:
