@@ -273,3 +273,11 @@ def test_a_borrower_may_change_the_journal_mode():
             assert connection.execute("PRAGMA journal_mode = delete").fetchone() == ("delete",)
         assert pool.write(increment) == pool.read(look) == 2
         pool.close()
+
+
+def test_an_exception_that_is_kept_does_not_keep_a_connection_that_is_lost(pool):
+    with pytest.raises(ZeroDivisionError) as kept:
+        pool.write(lambda connection: 1 / 0)
+    elsewhere(pool._get, True)  # as if Ctrl-C came before the thread had taken it
+    assert elsewhere(pool.write, increment) == 1
+    assert kept.tb is not None

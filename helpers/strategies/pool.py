@@ -39,27 +39,57 @@ class Holder:
         return f"{self.thread.name} for {seconds:.1f} s, taken by `{self.line}`"
 
 
-class _Ticket:
-    """The right to use one connection: in the queue, or with whoever took it out.
-
-    If it gets lost, because Ctrl-C arrives between the queue and the thread that asked, a new
-    one goes into the queue.
-    """
+class _Place:
+    """One connection of a pool, and the number of the only ticket that is good for it."""
 
     def __init__(self, connection: Guarded, idle: Idle) -> None:
         self.connection = connection
-        self._lost = weakref.finalize(self, _found, connection, weakref.ref(idle))
-        self._lost.atexit = False
+        self.valid = 0
+        # Not the queue itself: its tickets lead here, and the circle would keep the pool alive.
+        self._idle = weakref.ref(idle)
 
-    def void(self) -> None:
-        """Make it worthless: nothing happens when it gets lost."""
-        self._lost.detach()
+    def put_back(self) -> None:
+        """A new ticket for whoever asks next; all older ones become worthless."""
+        idle = self._idle()
+        if idle is not None:
+            idle.put(_Ticket(self))
+
+    def close(self) -> None:
+        """Close the connection; no ticket is good for it any more."""
+        self.connection.close()
+        self.valid = -1
 
 
-def _found(connection: Guarded, reference: weakref.ref[Idle]) -> None:
-    idle = reference()
-    if idle is not None:
-        idle.put(_Ticket(connection, idle))
+class _Ticket:
+    """The right to use one connection, once: in the queue, or with whoever took it out.
+
+    If it gets lost, because Ctrl-C arrives between the queue and the thread that asked, the
+    connection is put back. An exception that somebody keeps also keeps the tickets in its
+    traceback: that is why a ticket is good for one use only.
+    """
+
+    _number = 0  # good for nothing, until it is made out
+
+    def __init__(self, place: _Place) -> None:
+        self._place = place
+        self._number = place.valid + 1
+        place.valid = self._number
+
+    @property
+    def connection(self) -> Guarded:
+        return self._place.connection
+
+    def use_up(self) -> None:
+        """Put the connection back, unless that was done already."""
+        if self._number and self._place.valid == self._number:
+            self._place.put_back()
+
+    __del__ = use_up
+
+    def close(self) -> Guarded:
+        """Close the connection for good and return it."""
+        self._place.close()
+        return self.connection
 
 
 class Pool:
@@ -118,7 +148,7 @@ class Pool:
 
     def _add(self, write: bool, connection: Guarded) -> Guarded:
         self._open[write].add(connection)
-        self._idle[write].put(_Ticket(connection, self._idle[write]))
+        _Place(connection, self._idle[write]).put_back()
         return connection
 
     def write(self, unit_of_work: UnitOfWork, /) -> Any:
@@ -181,16 +211,23 @@ class Pool:
         deadline = monotonic() + self.timeout
         if not turn.acquire(self.timeout):
             raise WaitTimeout(self._full(write))
+        ticket = None
         try:
-            ticket = idle.get(timeout=max(0.0, deadline - monotonic()))
+            try:
+                ticket = idle.get(timeout=max(0.0, deadline - monotonic()))
+            finally:
+                turn.release()
+            if ticket is None:
+                idle.put(None)  # for whoever waits next
+            if ticket is None or self._closed:
+                raise ClosedError(self)
+            return ticket
         except queue.Empty:
             raise WaitTimeout(self._full(write)) from None
-        finally:
-            turn.release()
-        if ticket is None or self._closed:
-            idle.put(ticket)
-            raise ClosedError(self)
-        return ticket
+        except BaseException:
+            if ticket is not None:
+                ticket.use_up()
+            raise
 
     def _full(self, write: bool) -> str:
         who = "; ".join(str(holder) for holder in self.holders() if holder.write == write)
@@ -207,7 +244,7 @@ class Pool:
                 ticket.connection.mend()
         finally:
             try:
-                self._idle[holder.write].put(ticket)
+                ticket.use_up()
             finally:
                 self._holders.discard(holder)
 
@@ -236,9 +273,7 @@ class Pool:
             except queue.Empty:
                 return False
             if ticket is not None:
-                ticket.connection.close()
-                still_open.discard(ticket.connection)
-                ticket.void()
+                still_open.discard(ticket.close())
         # Whoever waits for a connection gets this, and passes it on.
         idle.put(None)
         return True
