@@ -219,6 +219,18 @@ def test_a_request_that_does_not_end_is_reported(kind, monkeypatch):
     server.stop()
 
 
+def test_stop_again_only_waits_once_more(kind, monkeypatch):
+    serve, _, _ = kind
+    server = serve()
+    with monkeypatch.context() as impatient:
+        impatient.setattr(servers, "_join", lambda threads, deadline: ["the last one"])
+        with pytest.raises(servers.ServerError, match="the last one are still at work"):
+            server.stop()
+    for thread in server._threads():
+        thread.join(5)
+    server.stop()
+
+
 def test_a_port_that_is_taken(kind):
     serve, _, _ = kind
     with closing(socket.socket()) as taken:

@@ -29,9 +29,10 @@ class Actor:
 
     __slots__ = (
         "asked", "attempted", "cancelled", "connection", "connections", "done", "end",
-        "ending", "given_back", "holders", "ident", "is_last", "job", "label", "locals", "name",
-        "parameters", "phase", "random", "ready", "retrying", "since", "sleeping", "slept", "sql",
-        "step", "taken", "timed_out", "timeout", "waiting", "wants", "worker",
+        "ending", "given_back", "holders", "ident", "in_the_way", "is_last", "job", "label",
+        "locals", "name", "parameters", "phase", "random", "ready", "retrying", "since",
+        "sleeping", "slept", "sql", "step", "taken", "timed_out", "timeout", "waiting", "wants",
+        "worker",
     )  # fmt: skip
 
     def __init__(self, name: str, job: Callable[[], Any]) -> None:
@@ -50,6 +51,7 @@ class Actor:
         self.since = 0  # number of the step at which it began to wait
         self.waiting: Any = None  # the connection in which SQLite's busy handler waits
         self.phase: object = None
+        self.in_the_way: object = None  # the locks of all connections when it tried
         self.given_back = 0
         self.attempted = self.taken = 0  # numbers of steps: in all when it tried; its own
         self.retrying = self.sleeping = self.timed_out = False

@@ -317,7 +317,7 @@ class Scheduler:
             self.steps.pop()
             self.schedule.pop()
             actor.taken -= 1
-            actor.attempted = len(self.steps)
+            actor.attempted, actor.in_the_way = len(self.steps), self._locks(connection)
             self.tried.add(actor.name)
             self.chooser.erased(actor.name)
             chosen = self._decide()
@@ -325,7 +325,8 @@ class Scheduler:
             actor.step.outcome = "waits"
             if not actor.retrying:
                 actor.since = len(self.steps)
-            actor.waiting, actor.phase, actor.attempted = connection, phase, len(self.steps)
+            actor.waiting, actor.phase = connection, phase
+            actor.attempted, actor.in_the_way = len(self.steps), self._locks(connection)
             self.touch("waiters", "w")
             chosen = self._next()
         actor.retrying = True
@@ -334,6 +335,15 @@ class Scheduler:
         except Cancelled:
             return False
         return not actor.timed_out
+
+    def _locks(self, waiting: Any) -> list[tuple[int, int]] | object:
+        """The locks of all other connections: while they stay the same, `waiting` waits in vain.
+
+        The rule does not see all locks: it has to try.
+        """
+        if waiting.decides_by_rule:
+            return object()
+        return [other.state() for other in self.connections if other is not waiting]
 
     def arrived(self, actor: Actor) -> None:
         """The call that may have waited is over."""
@@ -465,7 +475,8 @@ class Scheduler:
 
     def offers(self) -> list[str]:
         """Who may be picked: those who can go on; if none, sleepers; if none, one timeout."""
-        retries: list[str] = []  # first: a retry that fails is erased at no cost
+        retries: list[str] = []  # first: a retry that fails is erased
+        late: list[str] = []  # retries that can only fail, as far as the locks tell
         ready: list[str] = []
         sleepers: list[str] = []
         patient: list[Actor] = []
@@ -476,7 +487,8 @@ class Scheduler:
             if actor.waiting is not None:
                 patient.append(actor)
                 if progress > actor.attempted and name not in self.tried:
-                    retries.append(name)
+                    in_vain = actor.in_the_way == self._locks(actor.waiting)
+                    (late if in_vain else retries).append(name)
             elif actor.ready is None or actor.ready():
                 ready.append(name)
             elif actor.sleeping:
@@ -485,6 +497,8 @@ class Scheduler:
                 patient.append(actor)
         if retries or ready or sleepers:
             return retries + ready or sleepers
+        if late:
+            return late
         if patient:
             return [min(patient, key=lambda actor: actor.since).name + TIMEOUT]
         return []

@@ -24,7 +24,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from weakref import WeakValueDictionary
+
+from helpers.explorer.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from helpers.explorer.connections import SteppingConnection
@@ -127,14 +128,12 @@ class HandlerWaiting:
         self.library = Library()
         self._level = ctypes.c_int()
         self._callback = _Handler(self._on_busy)
-        self._connections: WeakValueDictionary[int, SteppingConnection] = WeakValueDictionary()
         _self_test(self.library)
 
     def adopt(self, connection: SteppingConnection) -> None:
         """Install the handler in place of the timeout."""
         handle = connection.handle = self.library.handle(connection)
         self.library.busy_handler(handle, self._callback, handle)
-        self._connections[handle] = connection
 
     def perform(
         self, connection: SteppingConnection, kind: str, call: Callable[..., Any], *arguments: Any
@@ -143,8 +142,11 @@ class HandlerWaiting:
         return call(*arguments)
 
     def _on_busy(self, handle: int, _count: int) -> int:
-        connection = self._connections.get(handle)
-        if connection is None or connection.occupant is None or not connection.patience:
+        run = Scheduler.here()
+        if run is None:
+            return 0
+        connection = next(c for c in run.connections if c.handle == handle and not c.closed)
+        if connection.occupant is None or not connection.patience:
             return 0
         try:
             phase = (self.transaction(connection), self.lock(connection))

@@ -16,6 +16,9 @@ BEGINS = ("DEFERRED", "IMMEDIATE", "EXCLUSIVE")
 #: Results that would go on working, or let others work, when the transaction is over.
 _LATER = (Iterator, AsyncIterator, Awaitable, sqlite3.Cursor, sqlite3.Blob, sqlite3.Connection)
 
+#: Results of which nothing is to be done any more: most are, and this is quickly asked.
+_DONE = frozenset({type(None), bool, int, float, str, bytes, tuple, list, dict})
+
 
 def check_begin(begin: str) -> str:
     """Return `begin` in capitals.
@@ -126,7 +129,7 @@ def finished(result: Any) -> Any:
         UnitError: for a cursor or another iterator, a coroutine, a blob or a connection. It is
             not looked for inside of lists and other containers.
     """
-    if isinstance(result, _LATER):
+    if type(result) not in _DONE and isinstance(result, _LATER):
         raise UnitError(
             f"the unit of work returned a {type(result).__name__}, whose work would happen "
             "outside its transaction: fetch the rows inside, and return them"

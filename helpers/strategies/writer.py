@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from helpers.strategies import Connect, UnitOfWork, transactions
+from helpers.strategies.backlog import Backlog
 from helpers.strategies.errors import (
     ClosedError,
     NestedError,
@@ -136,7 +137,7 @@ class Writer:
         self.group_sizes: Counter[int] = Counter()
         self._process = Process()
         self._readers = PerThread(path, connect, settings=settings, timeout=timeout)
-        self._queue: queue.Queue[_Job | None] = queue.Queue(backlog)
+        self._queue: Backlog[_Job] = Backlog(backlog)
         # What is not answered yet, wherever it is; who takes a job out of here answers it.
         self._pending: dict[_Job, None] = {}
         # Those of the last group whom the others are waking.
@@ -201,7 +202,7 @@ class Writer:
         self._check_open()
         self._pending[job] = None
         try:
-            self._queue.put(job, timeout=self.timeout)
+            self._queue.put(job, self.timeout)
         except queue.Full:
             del self._pending[job]
             raise WaitTimeout(
@@ -239,7 +240,7 @@ class Writer:
     @property
     def waiting(self) -> int:
         """How many units are in the queue."""
-        return sum(job is not None for job in list(self._queue.queue))
+        return len(self._queue)
 
     def close(self, *, drain: bool = True) -> None:
         """Refuse new units, finish those that wait, and end the thread. Again: nothing.
@@ -258,9 +259,7 @@ class Writer:
         self._readers.check_outside()
         self._refuses = self._refuses or not drain
         self._closed = True
-        # Wakes the thread if it waits for work; if the queue is full, it does not wait.
-        with contextlib.suppress(queue.Full):
-            self._queue.put_nowait(None)
+        self._queue.call()
         self._thread.join(self.timeout)
         if self._thread.is_alive():
             raise WaitTimeout(f"{self.waiting} units still wait after {self.timeout} s")
@@ -342,7 +341,7 @@ class Writer:
         # Makes room for those who wait to put something into the queue.
         with contextlib.suppress(queue.Empty):
             while True:
-                self._queue.get_nowait()
+                self._queue.get(block=False)
 
     def _commit_or_retry(self, jobs: list[_Job]) -> None:
         try:

@@ -207,6 +207,7 @@ class _Waitress(Server):
         self._server = create_server(self._witness(app), sockets=[listener], threads=threads)
         self.url = f"http://{HOST}:{listener.getsockname()[1]}"
         self._listener = listener
+        self._told_to_end = False
         self._workers = self._named("waitress-")
         self._loop = threading.Thread(target=self._server.run, name="waitress", daemon=True)
         self._loop.start()
@@ -232,6 +233,8 @@ class _Waitress(Server):
         return [*self._workers, self._loop]
 
     def _end(self, deadline: float) -> None:
+        if self._told_to_end:
+            return
         dispatcher = self._server.task_dispatcher
         self._in_loop(self._stop_accepting)
         if dispatcher.threads:
@@ -243,6 +246,7 @@ class _Waitress(Server):
         if not dispatcher.threads:
             # Only now: a worker that ends its request wakes the loop through the trigger, and
             # would write into whatever has got the number of its closed pipe.
+            self._told_to_end = True
             self._in_loop(self._close_channels)
 
     def _in_loop(self, function: Callable[[], None]) -> None:

@@ -69,8 +69,8 @@ MUTATIONS = [
         claims=("a-full-queue-says-so",),
         notebook=ONE_WRITER,
         file=WRITER,
-        old="= queue.Queue(backlog)",
-        new="= queue.Queue()",
+        old="= Backlog(backlog)",
+        new="= Backlog(1_000_000)",
     ),
     Mutation(
         name="close-refuses-what-waits",
