@@ -6,6 +6,7 @@ get. Here each is one call of C, as long as there is room: the rest is for a ful
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from typing import Generic, TypeVar
@@ -26,6 +27,9 @@ class Backlog(Generic[Item]):
         self._called = False  # one of the items only wakes the thread that gets
         self._room = threading.Condition(threading.Lock())
         self._outside = 0  # threads that wait for room, or are about to
+        self._wanted = 0  # see `gather`
+        self._gathered = threading.Lock()
+        self._gathered.acquire()
 
     def __len__(self) -> int:
         return max(0, self._items.qsize() - self._called)
@@ -38,7 +42,14 @@ class Backlog(Generic[Item]):
         """
         if not self._outside and self._items.qsize() < self.limit:
             self._items.put(item)
-            return
+        else:
+            self._put_later(item, timeout)
+        if 0 < self._wanted <= self._items.qsize():
+            self._wanted = 0
+            with contextlib.suppress(RuntimeError):  # another thread was as quick
+                self._gathered.release()
+
+    def _put_later(self, item: Item, timeout: float) -> None:
         with self._room:
             self._outside += 1
             try:
@@ -61,6 +72,18 @@ class Backlog(Generic[Item]):
             with self._room:
                 self._room.notify()
         return item
+
+    def gather(self, count: int, timeout: float) -> bool:
+        """Wait at most `timeout` seconds until there are `count` items; whether there are.
+
+        For the thread that gets: it is woken once, not by each of them.
+        """
+        self._wanted = count
+        if self._items.qsize() < count:
+            self._gathered.acquire(timeout=timeout)
+        self._wanted = 0
+        self._gathered.acquire(blocking=False)
+        return self._items.qsize() >= count
 
     def call(self) -> None:
         """Wake the thread that gets, if it waits for an item."""

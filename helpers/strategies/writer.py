@@ -26,6 +26,7 @@ from helpers.strategies.errors import (
 )
 from helpers.strategies.guarded import Guarded
 from helpers.strategies.per_thread import PerThread
+from helpers.strategies.regulars import Regulars
 from helpers.strategies.retry import is_busy
 from helpers.strategies.settings import AS_IT_IS, Path_, Settings, check_file, check_seconds
 
@@ -36,10 +37,11 @@ class _Job:
     A `Future` does the same at several times the cost, so `submit` has one and `write` has none.
     """
 
-    __slots__ = ("answered", "error", "given_up", "next_ones", "result", "unit")
+    __slots__ = ("answered", "error", "given_up", "next_ones", "result", "thread", "unit")
 
     def __init__(self, unit: UnitOfWork) -> None:
         self.unit = unit
+        self.thread = threading.get_ident()
         # Those of the same group who are still to be woken.
         self.next_ones: Iterator[_Job] = iter(())
         self.result: Any = None
@@ -69,6 +71,7 @@ class _Promise(_Job):
 
     def __init__(self, unit: UnitOfWork) -> None:
         super().__init__(unit)
+        self.thread = 0
         self.future: Future[Any] = Future()
 
     def give_up(self) -> None:
@@ -138,6 +141,7 @@ class Writer:
         self._process = Process()
         self._readers = PerThread(path, connect, settings=settings, timeout=timeout)
         self._queue: Backlog[_Job] = Backlog(backlog)
+        self._regulars = Regulars()
         # What is not answered yet, wherever it is; who takes a job out of here answers it.
         self._pending: dict[_Job, None] = {}
         # Those of the last group whom the others are waking.
@@ -287,6 +291,20 @@ class Writer:
 
     def _fill(self, jobs: list[_Job]) -> bool:
         """Add the units that wait, at most `group` of them; False when the writer is to end."""
+        self._take(jobs)
+        if jobs and not self._closed and not self._regulars.at_once():
+            self._wait_for_regulars(jobs)
+        return bool(jobs)
+
+    def _wait_for_regulars(self, jobs: list[_Job]) -> None:
+        regulars = self._regulars
+        missing = regulars.missing(job.thread for job in jobs)
+        if missing:
+            regulars.note(self._queue.gather(missing, regulars.PATIENCE))
+            self._take(jobs)
+        regulars.remember(job.thread for job in jobs)
+
+    def _take(self, jobs: list[_Job]) -> None:
         with contextlib.suppress(queue.Empty):
             while len(jobs) < self.group:
                 job = self._queue.get(block=not jobs and not self._closed)
@@ -299,7 +317,6 @@ class Writer:
                     jobs.append(job)
                 else:
                     self._pending.pop(job, None)
-        return bool(jobs)
 
     def _answer_all(self, jobs: list[_Job]) -> None:
         """Answer futures, and wake one of the threads that wait: each wakes the next one.
