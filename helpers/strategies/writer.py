@@ -99,8 +99,9 @@ class Writer:
     Units run one after the other, in the order in which they were submitted: no thread
     starves, and none waits for a lock. Those that wait in the queue together are committed
     together (group commit), so that they share the disk's time; each runs in a savepoint of
-    its own, so that one that raises takes back its own work only. A unit is acknowledged, by
-    its future, after the COMMIT and never before.
+    its own, so that one that raises takes back its own work only. A group waits for half a
+    millisecond at most for threads of the last one that are about to come back, see `Regulars`.
+    A unit is acknowledged, by its future, after the COMMIT and never before.
 
     If a group as a whole cannot be committed (a deferred foreign key of one unit, a full
     disk), each of its units runs once more in a transaction of its own. So keep out of a
