@@ -21,7 +21,16 @@ from threading import Lock
 
 import pytest
 
-from helpers.explorer import Diverged, Program, ScheduleError, explore, replay, runner, scheduler
+from helpers.explorer import (
+    Diverged,
+    Program,
+    ScheduleError,
+    baton,
+    explore,
+    replay,
+    runner,
+    scheduler,
+)
 from helpers.explorer.locks import StepLock
 from helpers.explorer.search import independent
 from helpers.explorer.statements import kind_of
@@ -454,7 +463,7 @@ def test_a_thread_that_never_ends_is_cut_and_named():
 
 
 def test_a_thread_that_takes_no_step_is_stopped_and_its_line_named(monkeypatch):
-    monkeypatch.setattr(scheduler, "PATIENCE", 0.2)
+    monkeypatch.setattr(baton, "PATIENCE", 0.2)
 
     def spin(path):
         while True:

@@ -11,19 +11,16 @@ threads take turns, switch only at synchronisation, replay from the start.
 
 from __future__ import annotations
 
-import ctypes
 import random
 import sys
-from _thread import allocate_lock, get_ident
+from _thread import get_ident
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from helpers.explorer.actors import Actor, Cancelled, Crew
+from helpers.explorer.baton import Baton
 from helpers.explorer.deadlocks import cycle, why_over
 from helpers.explorer.program import Step
-
-#: Seconds without a step after which a thread counts as stuck outside of any step.
-PATIENCE = 5.0
 
 #: How a schedule names the expiry of a thread's timeout.
 TIMEOUT = ":timeout"
@@ -81,7 +78,7 @@ def _references(things: list[Any]) -> list[int]:
 (_ALONE,) = _references([object()])
 
 
-class Scheduler:
+class Scheduler(Baton):
     """One run of a program: who is where, who may go on, what has happened so far.
 
     With `track`, each step notes the shared resources that it touched.
@@ -90,6 +87,7 @@ class Scheduler:
     def __init__(
         self, crew: Crew, chooser: Chooser, step_limit: int, track: bool, is_wal: bool
     ) -> None:
+        super().__init__()
         self.crew = crew
         self.chooser = chooser
         self.step_limit = step_limit
@@ -102,12 +100,9 @@ class Scheduler:
         self.name = "the program"  # while it is set up
         self.random: random.Random | None = None
         self.commits = 0  # versions of the database so far, for naming snapshots
-        self.actors: dict[str, Actor] = {}
         self.unstarted: list[Actor] = []
         self.last: tuple[list[Actor], str, Callable[[], Any]] | None = None
-        self.running: Actor | None = None
         self.steps: list[Step] = []
-        self.schedule: list[str] = []
         self.tried: set[str] = set()  # failed retries at this node
         self.connections: list[Any] = []
         self.notes: list[str] = []
@@ -116,11 +111,7 @@ class Scheduler:
         self.blocked: dict[str, str] = {}  # when the run stopped
         self.lines: dict[str, int] = {}
         self.choices: list[str] = []
-        self.ended = ""
         self.failure: BaseException | None = None
-        self.cancelling = self.baton_out = False
-        self.control = allocate_lock()
-        self.control.acquire()
         self.names: dict[str, int] = {}
         self.observer: Callable[[int], None] | None = None  # called after each step
         self.setting_up = get_ident()  # the controller's thread while it prepares the run
@@ -166,65 +157,6 @@ class Scheduler:
             self._cancel()
         if self.failure is not None:
             raise self.failure
-
-    def _lend_baton(self, actor: Actor) -> None:
-        self.baton_out = True
-        self._wake(actor)
-        self._wait_for_control()
-
-    def _wake(self, actor: Actor) -> None:
-        self.running = actor
-        assert actor.worker is not None
-        actor.worker.go.release()
-
-    def _wait_for_control(self) -> None:
-        """Wait for the baton; a thread that takes no step in all that time is stuck."""
-        seen: object = None
-        while not self.control.acquire(timeout=PATIENCE):
-            now = (self.running, len(self.schedule), self.cancelling)
-            if now != seen:
-                seen = now
-            elif not self._unstick():
-                if self.running is not None:
-                    self.running.done = True
-                self.baton_out = False
-                raise RuntimeError(f"{self.ended}; nor can it be stopped")
-        self.baton_out = False
-
-    def _unstick(self) -> bool:
-        """Ask the thread that takes no step to end; False if it was asked before."""
-        actor = self.running
-        if actor is None or actor.worker is None:
-            return False
-        ident = actor.worker.ident or 0
-        frame = sys._current_frames().get(ident)
-        line = frame.f_lineno if frame else 0
-        function = frame.f_code.co_name if frame else "?"
-        self.ended = (
-            f"endless: {actor.name} takes no further step (line {line} of {function}); "
-            "only SQL calls, locks, queues and sleeps are steps"
-        )
-        asked, actor.asked = actor.asked, True
-        actor.cancelled = True
-        raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-        raise_in(ctypes.c_ulong(ident), ctypes.py_object(Cancelled))
-        return not asked
-
-    def _cancel(self) -> None:
-        """Unwind every thread that has not ended."""
-        self.cancelling = True
-        if self.baton_out:  # interrupted: whoever runs now ends at its next step
-            for actor in self.actors.values():
-                actor.cancelled = True
-            if self.running is not None:
-                self._wait_for_control()
-            else:  # the baton is on its way back, or has come back already
-                self.control.acquire(timeout=0.2)
-        for actor in list(self.actors.values()):
-            if not actor.done:
-                actor.cancelled = True
-                self._lend_baton(actor)
-        self.running = None
 
     def close(self) -> bool:
         """Close what is open and let go of it, or it would wait for the garbage collector.
@@ -373,11 +305,7 @@ class Scheduler:
             (_, name, job), self.last = last, None
             self.add(name, job).is_last = True
         chosen = None if self.cancelling else self._next()
-        if chosen is None:
-            self.running = None
-            self.control.release()
-        else:
-            self._wake(chosen)
+        self._pass_on(chosen)
 
     def _close_connections(self, actor: Actor) -> None:
         """What happens when a thread ends: its thread-locals go, its connections are closed."""
@@ -404,11 +332,7 @@ class Scheduler:
 
     def _hand_over(self, actor: Actor, chosen: Actor | None) -> None:
         if chosen is not actor:
-            if chosen is None:
-                self.running = None
-                self.control.release()
-            else:
-                self._wake(chosen)
+            self._pass_on(chosen)
             assert actor.worker is not None
             actor.worker.go.acquire()
         if actor.cancelled:

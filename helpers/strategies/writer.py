@@ -25,72 +25,13 @@ from helpers.strategies.errors import (
     WriterDied,
 )
 from helpers.strategies.guarded import Guarded
+from helpers.strategies.jobs import Job, Promise
 from helpers.strategies.per_thread import PerThread
 from helpers.strategies.regulars import Regulars
 from helpers.strategies.retry import is_busy
 from helpers.strategies.settings import AS_IT_IS, Path_, Settings, check_file, check_seconds
 
-
-class _Job:
-    """A unit of work, a lock that opens when it is answered, and how it went, before that is told.
-
-    A `Future` does the same at several times the cost, so `submit` has one and `write` has none.
-    """
-
-    __slots__ = ("answered", "error", "given_up", "next_ones", "result", "thread", "unit")
-
-    def __init__(self, unit: UnitOfWork) -> None:
-        self.unit = unit
-        self.thread = threading.get_ident()
-        # Those of the same group who are still to be woken.
-        self.next_ones: Iterator[_Job] = iter(())
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.given_up = False
-        self.answered = threading.Lock()
-        self.answered.acquire()
-
-    def give_up(self) -> None:
-        """Nobody waits for the answer: do not begin if it has not begun."""
-        self.given_up = True
-
-    def begin(self) -> bool:
-        """Whether the submitter still wants it."""
-        return not self.given_up
-
-    def answer(self) -> None:
-        """Tell the submitter, unless the submitter was told."""
-        if self.answered.locked():
-            self.answered.release()
-
-
-class _Promise(_Job):
-    """A unit of work that a `Future` answers for."""
-
-    __slots__ = ("future",)
-
-    def __init__(self, unit: UnitOfWork) -> None:
-        super().__init__(unit)
-        self.thread = 0
-        self.future: Future[Any] = Future()
-
-    def give_up(self) -> None:
-        self.future.cancel()
-
-    def begin(self) -> bool:
-        return self.future.set_running_or_notify_cancel()
-
-    def answer(self) -> None:
-        """Tell the submitter, unless the submitter has given up or was told."""
-        if self.future.done() or not (self.future.running() or self.begin()):
-            return
-        if self.error is None:
-            self.future.set_result(self.result)
-        else:
-            self.future.set_exception(self.error)
-
-
-_AnyJob = TypeVar("_AnyJob", bound=_Job)
+_AnyJob = TypeVar("_AnyJob", bound=Job)
 
 
 class Writer:
@@ -141,12 +82,12 @@ class Writer:
         self.group_sizes: Counter[int] = Counter()
         self._process = Process()
         self._readers = PerThread(path, connect, settings=settings, timeout=timeout)
-        self._queue: Backlog[_Job] = Backlog(backlog)
+        self._queue: Backlog[Job] = Backlog(backlog)
         self._regulars = Regulars()
         # What is not answered yet, wherever it is; who takes a job out of here answers it.
-        self._pending: dict[_Job, None] = {}
+        self._pending: dict[Job, None] = {}
         # Those of the last group whom the others are waking.
-        self._woken: Iterator[_Job] = iter(())
+        self._woken: Iterator[Job] = iter(())
         self._closed = self._refuses = False
         self._ended = False
         self._death: BaseException | None = None
@@ -166,7 +107,7 @@ class Writer:
             WriterDied: if the writer's thread ended before it could answer.
             sqlite3.Error, Exception: what SQLite or the unit raise.
         """
-        job = _Job(unit_of_work)
+        job = Job(unit_of_work)
         try:
             self._put(job)
             job.answered.acquire()
@@ -198,7 +139,7 @@ class Writer:
         Raises:
             WaitTimeout, NestedError, ClosedError, ForkedError, WriterDied: as for `write`.
         """
-        return self._put(_Promise(unit_of_work)).future
+        return self._put(Promise(unit_of_work)).future
 
     def _put(self, job: _AnyJob) -> _AnyJob:
         self._process.check(self)
@@ -274,7 +215,7 @@ class Writer:
     # -- the thread that writes --------------------------------------------------------------
 
     def _run(self) -> None:
-        jobs: list[_Job] = []
+        jobs: list[Job] = []
         try:
             while self._fill(jobs):
                 self._commit_or_retry(jobs)
@@ -290,14 +231,14 @@ class Writer:
             self._refuse_all()
             self._connection.close()
 
-    def _fill(self, jobs: list[_Job]) -> bool:
+    def _fill(self, jobs: list[Job]) -> bool:
         """Add the units that wait, at most `group` of them; False when the writer is to end."""
         self._take(jobs)
         if jobs and not self._closed and not self._regulars.at_once():
             self._wait_for_regulars(jobs)
         return bool(jobs)
 
-    def _wait_for_regulars(self, jobs: list[_Job]) -> None:
+    def _wait_for_regulars(self, jobs: list[Job]) -> None:
         regulars = self._regulars
         missing = regulars.missing(job.thread for job in jobs)
         if missing:
@@ -305,7 +246,7 @@ class Writer:
             self._take(jobs)
         regulars.remember(job.thread for job in jobs)
 
-    def _take(self, jobs: list[_Job]) -> None:
+    def _take(self, jobs: list[Job]) -> None:
         with contextlib.suppress(queue.Empty):
             while len(jobs) < self.group:
                 job = self._queue.get(block=not jobs and not self._closed)
@@ -319,7 +260,7 @@ class Writer:
                 else:
                     self._pending.pop(job, None)
 
-    def _answer_all(self, jobs: list[_Job]) -> None:
+    def _answer_all(self, jobs: list[Job]) -> None:
         """Answer futures, and wake one of the threads that wait: each wakes the next one.
 
         Were all awake at once, they would queue up for the interpreter's lock (GIL), and most
@@ -328,9 +269,9 @@ class Writer:
         for job in self._woken:
             # Left over only if a thread was interrupted twice while it woke the next one.
             job.answer()
-        self._woken = next_ones = iter([job for job in jobs if not isinstance(job, _Promise)])
+        self._woken = next_ones = iter([job for job in jobs if not isinstance(job, Promise)])
         for job in jobs:
-            if isinstance(job, _Promise):
+            if isinstance(job, Promise):
                 self._answer(job)
             else:
                 job.next_ones = next_ones
@@ -341,7 +282,7 @@ class Writer:
         for job in jobs:
             self._pending.pop(job, None)
 
-    def _answer(self, job: _Job) -> None:
+    def _answer(self, job: Job) -> None:
         """Answer a job, unless somebody has."""
         if job in self._pending:
             job.answer()
@@ -361,7 +302,7 @@ class Writer:
             while True:
                 self._queue.get(block=False)
 
-    def _commit_or_retry(self, jobs: list[_Job]) -> None:
+    def _commit_or_retry(self, jobs: list[Job]) -> None:
         try:
             self._commit(jobs)
         except (sqlite3.Error, StrategyError) as error:
@@ -374,7 +315,7 @@ class Writer:
             for job in jobs:
                 job.error = moved or job.error or error
 
-    def _commit(self, jobs: list[_Job]) -> None:
+    def _commit(self, jobs: list[Job]) -> None:
         """Run all units in one transaction, each in a savepoint."""
         connection = self._connection.ready()
         connection.execute("BEGIN IMMEDIATE")
@@ -386,7 +327,7 @@ class Writer:
         self._connection.check_file()
         self.group_sizes[len(jobs)] += 1
 
-    def _run_unit(self, job: _Job, connection: sqlite3.Connection) -> None:
+    def _run_unit(self, job: Job, connection: sqlite3.Connection) -> None:
         job.result = job.error = None
         try:
             job.result = transactions.finished(self._connection.run(job.unit, connection))
