@@ -22,6 +22,7 @@ What a notebook looks like (the rules are in `notebook_rules.py`):
   version, no widget state.
 """
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -62,6 +63,16 @@ def test_readme_links_resolve():
     targets = links + [source for source, _ in images]
     assert [reason for target in targets if (reason := rules.broken(target, readme))] == []
     assert [source for source, alternative in images if not alternative] == []
+
+
+def test_readme_and_start_map_the_course_alike_and_in_order():
+    row = re.compile(r"^\| (\d\d) \| \[(.+?)\]\((?:notebooks/)?(.+?)\) \| (.+) \| (\d+) \|$", re.M)
+    mapped = row.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    start = nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", as_version=4)
+    assert row.findall("\n".join(cell.source for cell in start.cells)) == mapped[1:]
+    course = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+    assert [name for _, _, name, _, _ in mapped] == course
+    assert [number for number, *_ in mapped] == [name[:2] for name in course]
 
 
 def code(source="1 + 1", count=1, outputs=(), tags=()):
