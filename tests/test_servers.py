@@ -231,6 +231,22 @@ def test_stop_again_only_waits_once_more(kind, monkeypatch):
     server.stop()
 
 
+def test_a_loop_that_is_awake_already_does_not_close_its_pipe_too_early(monkeypatch):
+    server = servers.wsgi(lambda environ, start_response: [])
+    trigger, closed = server._server.trigger, threading.Event()
+    pull, close = trigger._physical_pull, trigger.close
+
+    def slowly():
+        pull()  # as a worker does that ends its request
+        closed.wait(0.1)
+        pull()
+
+    monkeypatch.setattr(trigger, "_physical_pull", slowly)
+    monkeypatch.setattr(trigger, "close", lambda: (close(), closed.set()))
+    server.stop()
+    assert closed.is_set()
+
+
 def test_a_port_that_is_taken(kind):
     serve, _, _ = kind
     with closing(socket.socket()) as taken:

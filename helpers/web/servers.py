@@ -250,7 +250,18 @@ class _Waitress(Server):
             self._in_loop(self._close_channels)
 
     def _in_loop(self, function: Callable[[], None]) -> None:
-        self._server.trigger.pull_trigger(function)
+        """Have it called by the loop; not before the loop's pipe has been written to."""
+        written = threading.Event()
+
+        def when_written() -> None:
+            # The loop may be awake for another reason: it must not close the pipe meanwhile.
+            written.wait()
+            function()
+
+        try:
+            self._server.trigger.pull_trigger(when_written)
+        finally:
+            written.set()
 
     def _stop_accepting(self) -> None:
         if self._server.accepting:
