@@ -147,3 +147,20 @@ def test_threads_that_come_back_at_once_are_committed_together():
         for thread in threads:
             thread.get()
         writer.close()
+
+
+def test_a_group_that_is_full_waits_for_nobody(monkeypatch):
+    asked = []
+    monkeypatch.setattr(Backlog, "gather", lambda *_: asked.append(1))
+    with databases.fresh("counter", "wal") as database:
+        writer = Writer(database, settings=QUICK, group=1)
+
+        def work():
+            for _ in range(5 * Regulars.FIRST):
+                writer.write(lambda connection: None)
+
+        for thread in [Thread(work) for _ in range(3)]:
+            thread.get()
+        assert writer.group_sizes == {1: 15 * Regulars.FIRST}
+        writer.close()
+    assert asked == []

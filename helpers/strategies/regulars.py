@@ -23,7 +23,7 @@ class Regulars:
     PATIENCE = 0.0005
 
     #: How many groups begin at once before the first one that waits, and between two at most.
-    FIRST, LONGEST = 64, 256
+    FIRST, LONGEST = 16, 256
 
     def __init__(self) -> None:
         self._last: set[int] = set()

@@ -240,7 +240,8 @@ class Writer:
 
     def _wait_for_regulars(self, jobs: list[Job]) -> None:
         regulars = self._regulars
-        missing = regulars.missing(job.thread for job in jobs)
+        room = self.group - len(jobs)
+        missing = min(room, regulars.missing(job.thread for job in jobs))
         if missing:
             regulars.note(self._queue.gather(missing, regulars.PATIENCE))
             self._take(jobs)
