@@ -462,6 +462,11 @@ def test_a_thread_that_never_ends_is_cut_and_named():
     assert exploration.outcomes[0][0].text == "endless: cut after 50 steps, A was last"
 
 
+def test_a_lock_that_is_given_back_unseen_is_found_free_before_any_timeout(monkeypatch):
+    monkeypatch.setattr(scheduler.Scheduler, "_locks", lambda *_: "as before")
+    assert explore(program(*[begin("IMMEDIATE")] * 2)).counts == {"right": 8}
+
+
 def test_a_thread_that_takes_no_step_is_stopped_and_its_line_named(monkeypatch):
     monkeypatch.setattr(baton, "PATIENCE", 0.2)
 

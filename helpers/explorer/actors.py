@@ -51,7 +51,7 @@ class Actor:
         self.since = 0  # number of the step at which it began to wait
         self.waiting: Any = None  # the connection in which SQLite's busy handler waits
         self.phase: object = None
-        self.in_the_way: object = None  # the locks of all connections when it tried
+        self.in_the_way: object = None  # the locks of all other connections when it tried
         self.given_back = 0
         self.attempted = self.taken = 0  # numbers of steps: in all when it tried; its own
         self.retrying = self.sleeping = self.timed_out = False

@@ -105,14 +105,11 @@ def _sleep(seconds: float) -> None:
 
 def _replacements(waiting: Waiting) -> list[tuple[Any, str, Any]]:
     """What is replaced: (module or class, name, replacement)."""
-    real = sqlite3.connect
 
-    @functools.wraps(real, updated=())
-    def connect(*args: Any, **options: Any) -> Any:
-        run = Scheduler.here()
-        if run is None:
-            return real(*args, **options)
-        return SteppingConnection(run, waiting, *args, **options)
+    def connect(database: Any, *args: Any, **options: Any) -> SteppingConnection:
+        return SteppingConnection(the_run(), waiting, database, *args, **options)
+
+    connecting = _either(sqlite3.connect, connect)
 
     def lock() -> StepLock | LibraryLock:
         return LibraryLock(_Lock()) if asked_by_library(2) else StepLock()
@@ -136,7 +133,7 @@ def _replacements(waiting: Waiting) -> list[tuple[Any, str, Any]]:
         # A run is not the process: what it would do at the end goes with it.
         (atexit, "register", _either(atexit.register, lambda function, *_, **__: function)),
         (atexit, "unregister", _either(atexit.unregister, lambda _: None)),
-        *((module, "connect", connect) for module in (sqlite3, sqlite3.dbapi2)),
+        *((module, "connect", connecting) for module in (sqlite3, sqlite3.dbapi2)),
         *((queue, real.__name__, _either(real, step)) for real, step in QUEUES.items()),
         *futures.replacements(),
         *(

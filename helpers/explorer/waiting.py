@@ -145,8 +145,9 @@ class HandlerWaiting:
         run = Scheduler.here()
         if run is None:
             return 0
-        connection = next(c for c in run.connections if c.handle == handle and not c.closed)
-        if connection.occupant is None or not connection.patience:
+        here = (c for c in run.connections if c.handle == handle and not c.closed)
+        connection: SteppingConnection | None = next(here, None)
+        if connection is None or connection.occupant is None or not connection.patience:
             return 0
         try:
             phase = (self.transaction(connection), self.lock(connection))
