@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from units import add, elsewhere, stored
+from units import PATIENCE, add, elsewhere, stored
 
 from helpers import databases
 from helpers.strategies.settings import AS_IT_IS, DURABLE, FAST, Settings, check_file
@@ -87,6 +87,43 @@ def test_options_are_passed_on(database):
         closing(AS_IT_IS.open(database, check_same_thread=True, isolation_level="")) as connection,
     ):
         assert connection.isolation_level == ""
+
+
+class Switching(sqlite3.Connection):
+    """Calls `asked` before each PRAGMA that switches to WAL."""
+
+    def execute(self, sql, *parameters):
+        if sql == "PRAGMA journal_mode = wal":
+            self.asked()
+        return super().execute(sql, *parameters)
+
+
+def test_a_switch_to_wal_that_is_refused_at_once_is_tried_again(database):
+    tries = []
+    with closing(AS_IT_IS.open(database)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+
+        def asked(connection):
+            tries.append(time.perf_counter())
+            if len(tries) == 3:
+                holder.execute("COMMIT")
+
+        factory = type("Connection", (Switching,), {"asked": asked})
+        settings = Settings("wal", busy_timeout=PATIENCE)
+        with closing(settings.open(database, factory=factory)) as connection:
+            assert pragma(connection, "journal_mode") == "wal"
+    assert len(tries) == 3
+    assert tries[-1] - tries[0] < PATIENCE / 2, "it was not refused at once: no test of that"
+
+
+@pytest.mark.parametrize("seconds", [0, 0.1])
+def test_a_switch_to_wal_is_given_up_after_the_busy_timeout(database, seconds):
+    with closing(AS_IT_IS.open(database)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        began = time.perf_counter()
+        with pytest.raises(sqlite3.OperationalError, match="database is locked"):
+            Settings("wal", busy_timeout=seconds).open(database)
+        assert seconds <= time.perf_counter() - began < seconds + PATIENCE / 2
 
 
 def test_a_journal_mode_that_the_database_refuses_is_an_error_and_nothing_stays_open():

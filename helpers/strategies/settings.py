@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from helpers.strategies import Connect
+from helpers.strategies.retry import Retry
 
 Path_ = str | os.PathLike[str]
 
@@ -42,7 +43,8 @@ class Settings:
             the *process* dies (https://www.sqlite.org/pragma.html#pragma_synchronous).
         busy_timeout: seconds that a statement waits for another connection's lock before
             "database is locked". It cures waiting, not refusal: a read transaction that
-            cannot become a write transaction is refused at once.
+            cannot become a write transaction is refused at once. So is a change of the
+            journal mode while another connection changes it; `open` tries that again.
         foreign_keys: whether REFERENCES is enforced. Off unless each connection asks for it.
     """
 
@@ -105,7 +107,9 @@ class Settings:
     def _apply(self, connection: sqlite3.Connection, read_only: bool) -> None:
         if self.journal_mode is not None and not read_only:
             asked = self.journal_mode.lower()
-            (mode,) = connection.execute(f"PRAGMA journal_mode = {asked}").fetchone()
+            # Where two connections switch together one is refused at once, whatever the timeout.
+            patience = Retry(max(self.busy_timeout, 0.001))
+            (mode,) = patience.call(connection.execute, f"PRAGMA journal_mode = {asked}").fetchone()
             if mode != asked:
                 raise RuntimeError(
                     f"asked for journal mode {asked!r}, the database stays in {mode!r}: it may be "
