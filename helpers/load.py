@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from helpers import databases
+from helpers import collector, databases
 from helpers.history import CallError, History
 from helpers.progress import Progress, bar
 from helpers.strategies import Connect, Strategy
@@ -143,7 +143,9 @@ def run(
                     f"{type(chosen).__name__} in {threads} threads can crash the interpreter: "
                     "run it with sandbox.run_load(...), which uses a child process"
                 )
-            wall = crew.run(seconds, progress)
+            # A collection would count as a wait of every thread.
+            with collector.held_back():
+                wall = crew.run(seconds, progress)
         finally:
             # A connection that a hung thread is inside of must not be closed under it.
             if not crew.hung:

@@ -16,6 +16,7 @@ import tempfile
 from _thread import allocate_lock
 from typing import Any
 
+from helpers import collector
 from helpers.explorer import pools, primitives, waiting
 from helpers.explorer.actors import Actor, Crew
 from helpers.explorer.deadlocks import why_blocked
@@ -81,9 +82,8 @@ class Runner:
             stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self.path = os.path.join(self.folder, "database.db")
             stack.callback(self.crew.close)
-            if gc.isenabled():  # a collection inside a run would call finalizers at any step
-                gc.disable()
-                stack.callback(gc.enable)
+            # A collection inside a run would call finalizers at any step.
+            stack.enter_context(collector.held_back())
             self.together = stack.enter_context(Together(self.crew.native_ids))
             functions = [*self.program.threads.values()]
             if self.program.share is not None:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any, Protocol
 
-from helpers import databases
+from helpers import collector, databases
 from helpers.history import CallError, History
 from helpers.load import LoadResult, UnitError
 from helpers.tasks import in_own_loop
@@ -59,7 +59,9 @@ def run(
         raise ValueError(f"seconds must be more than 0, not {seconds!r}")
     with databases.fresh(workload.sample, journal_mode) as database:
         crew = _Crew(workload, tasks, stop_on_error)
-        name = in_own_loop(lambda: crew.run(strategy, database, seconds))
+        # As in `helpers.load`: a collection would count as a wait of every task.
+        with collector.held_back():
+            name = in_own_loop(lambda: crew.run(strategy, database, seconds))
         return LoadResult(
             workload=type(workload).__name__,
             strategy=name,
