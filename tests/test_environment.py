@@ -94,7 +94,7 @@ def test_readme_gives_the_two_commands():
     # .ci/run takes the test command from the second block.
     first, second = readme_commands()[:2]
     assert first == "uv run jupyter lab notebooks/00_start_here.ipynb"
-    assert second == "uv run --extra test pytest"
+    assert second == "uv run --extra test pytest -n 2 --dist loadfile"
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.14"])
