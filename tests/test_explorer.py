@@ -8,7 +8,6 @@ import itertools
 import os
 import queue
 import random
-import signal
 import sqlite3
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from queue import Queue
 from threading import Lock
 
 import pytest
+from units import ctrl_c
 
 from helpers.explorer import (
     Diverged,
@@ -480,15 +480,13 @@ def test_a_thread_that_takes_no_step_is_stopped_and_its_line_named(monkeypatch):
     assert "of spin" in exploration.outcomes[0][0].text
 
 
-def test_an_interrupt_ends_it_and_everything_is_put_back(request):
+@ctrl_c()
+def test_an_interrupt_ends_it_and_everything_is_put_back():
     def interrupting(path):
         increment(path)
         _thread.interrupt_main()
         increment(path)
 
-    # A process started in the background by a shell ignores the signal.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with pytest.raises(KeyboardInterrupt):
         explore(program(interrupting, begin("IMMEDIATE"), begin("IMMEDIATE")), seconds=30)
 

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 
 import pytest
-from units import PATIENCE, Held, Thread, elsewhere, increment, look, stored, until
+from units import PATIENCE, Held, Thread, ctrl_c, elsewhere, increment, look, stored, until
 
 from helpers import databases
 from helpers.strategies.errors import NestedError, WaitTimeout
@@ -124,6 +124,7 @@ def test_it_says_who_holds_it(lock):
 @pytest.mark.skipif(
     os.name != "posix", reason="on Windows waiting for a lock cannot be interrupted"
 )
+@ctrl_c()
 def test_ctrl_c_while_waiting_leaves_the_queue(lock):
     main = threading.get_ident()
     with Holding(lock) as holding:

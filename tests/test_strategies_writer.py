@@ -12,7 +12,18 @@ import threading
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
-from units import PATIENCE, Interruption, Thread, add, elsewhere, increment, look, stored, until
+from units import (
+    PATIENCE,
+    Interruption,
+    Thread,
+    add,
+    ctrl_c,
+    elsewhere,
+    increment,
+    look,
+    stored,
+    until,
+)
 
 from helpers import databases
 from helpers.strategies.errors import (
@@ -425,6 +436,7 @@ MOMENTS = ["before its unit runs", "while its unit runs", "when a function writt
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
+@ctrl_c()
 def test_an_interruption_keeps_nobody_of_its_group_waiting(moment):
     # Each thread of a group wakes the next: whoever is interrupted must not break that chain.
     if moment in MOMENTS[:2]:

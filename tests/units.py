@@ -1,10 +1,11 @@
 """Units of work, threads and interruptions for the tests of `helpers.strategies`."""
 
+import signal
 import sqlite3
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from helpers import strategies
@@ -64,6 +65,16 @@ class Thread(threading.Thread):
         if self.error is not None:
             raise self.error
         return self.result
+
+
+@contextmanager
+def ctrl_c():
+    """Let SIGINT raise KeyboardInterrupt: a shell starts what runs in its background without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def elsewhere(function, *arguments):
