@@ -261,6 +261,11 @@ def test_a_shared_text_asks_one_question():
         ({"waited": "the timeout", "at": "COMMIT"}, "at-commit"),
         ({"waited": "the timeout", "at": "WITH"}, "with-block"),
         ({"waited": "the timeout", "at": "PRAGMA"}, "wal-switch"),
+        (
+            {"waited": "at once", "at": "PRAGMA", "journal_mode": "delete"}
+            | {"timeout": "more than 0"},
+            "wal-switch-at-once",
+        ),
         ({"waited": "the timeout", "at": "UPDATE", "holder": "failed"}, "after-error"),
         ({"waited": "the timeout", "at": "UPDATE", "holder": "ended"}, "left-open"),
     ],

@@ -8,7 +8,7 @@ LOCKED_SOLVED = "notebooks/solutions/05_database_is_locked.ipynb"
 MUTATIONS = [
     Mutation(
         name="cures-in-place",
-        claims=("thirteen-ways-to-be-locked", "with-connection-loses-the-work"),
+        claims=("fourteen-ways-to-be-locked", "with-connection-loses-the-work"),
         notebook=LOCKED,
         file="helpers/failures/__init__.py",
         old="return _report(entry, entry.recipe(room, fixed))",

@@ -283,6 +283,25 @@ def wal_switch(room: Room, fixed: bool) -> Outcome:
 
 
 @failure(
+    "f-wal-switch-at-once",
+    "Switching to WAL while another connection is about to write",
+    "OperationalError: database is locked, at PRAGMA journal_mode, at once.",
+    "Switch once, before the other threads start; or say the PRAGMA again a moment later.",
+)
+def wal_switch_at_once(room: Room, fixed: bool) -> Outcome:
+    """The switch reads the mode, then wants to write: of two that do so, one is refused.
+
+    So it happens too when two threads open a new file and both switch it.
+    """
+    first, other = pair(room, LONG)
+    first.execute("BEGIN IMMEDIATE")
+    if fixed:
+        first.execute("COMMIT")
+    work = room.run(lambda: other.execute("PRAGMA journal_mode = wal").fetchall())
+    return locked(work, LONG, "at once", "delete", "PRAGMA", "SQLITE_BUSY")
+
+
+@failure(
     "f-shared-cache",
     "Shared cache: a lock on a table, and no waiting",
     "OperationalError: database table is locked: t, at once, whatever the timeout.",
