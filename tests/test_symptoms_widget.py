@@ -25,8 +25,8 @@ def test_the_question_is_answered_by_a_click():
     click(widget, "at once")
     assert widget.diagnosis == diagnose(LOCKED, waited="at once")
     assert "You said: waited: at once" in widget.output.value
-    click(widget, "more than 0")
-    assert widget.answers == {"waited": "at once", "timeout": "more than 0"}
+    click(widget, "delete")
+    assert widget.answers == {"waited": "at once", "journal_mode": "delete"}
 
 
 def test_a_new_text_starts_anew():
