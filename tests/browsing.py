@@ -49,6 +49,11 @@ IS_SHOWN = """name => {
         && panel.node.querySelector('.jp-Notebook .jp-Cell') !== null;
 }"""
 
+IS_OPEN = """path => {
+    const panel = window.jupyterapp?.shell.currentWidget;
+    return panel?.context?.path === path && panel.context.isReady;
+}"""
+
 RUN_ALL = """() => {
     const app = window.jupyterapp;
     app.shell.currentWidget.sessionContext.ready
@@ -124,17 +129,29 @@ class Lab:
 @contextmanager
 def running_lab(folder: Path, state: Path) -> Iterator[Lab]:
     """JupyterLab on the notebooks in `folder`, its settings and log in `state`."""
-    token, port = secrets.token_hex(16), _free_port()
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
-        "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}", "--allow-root",
+        sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}", "--allow-root",
+    ]  # fmt: skip
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    with serving(command, state, state, {"PYTHONPATH": path}) as lab:
+        yield lab
+
+
+@contextmanager
+def serving(
+    command: list[str], folder: Path, state: Path, environment: Mapping[str, str]
+) -> Iterator[Lab]:
+    """What a command serves that starts JupyterLab in `folder`; settings and log in `state`."""
+    token, port = secrets.token_hex(16), _free_port()
+    options = [
+        "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
         "--LabApp.expose_app_in_browser=True",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]  # fmt: skip
     log = state / "jupyterlab.log"
     with open(log, "wb") as output:
         process = psutil.Popen(
-            command, cwd=state, env=_environment(state, token),
+            command + options, cwd=folder, env={**_environment(state, token), **environment},
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
@@ -167,7 +184,6 @@ def _environment(state: Path, token: str) -> dict[str, str]:
         file = settings / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
         file.parent.mkdir(parents=True)
         file.write_text(json.dumps(values), encoding="utf-8")
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {
         **os.environ,
         "JUPYTER_TOKEN": token,
@@ -175,7 +191,6 @@ def _environment(state: Path, token: str) -> dict[str, str]:
         "JUPYTER_DATA_DIR": str(state / "data"),
         "JUPYTERLAB_SETTINGS_DIR": str(settings),
         "JUPYTERLAB_WORKSPACES_DIR": str(state / "workspaces"),
-        "PYTHONPATH": path,
     }
 
 
@@ -185,11 +200,17 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _wait_until_it_answers(url: str, process: psutil.Popen, log: Path) -> None:
+def ask(url: str) -> bytes:
+    """What a server on loopback answers, whatever proxies the environment names."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(url, timeout=5) as answer:
+        return answer.read()
+
+
+def _wait_until_it_answers(url: str, process: psutil.Popen, log: Path) -> None:
     for _ in range(SERVER * 5):
         try:
-            direct.open(url, timeout=5).close()
+            ask(url)
             return
         except (urllib.error.URLError, OSError):
             try:

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import readme
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -84,17 +85,15 @@ def test_installed_version_fits_both(name):
     assert ranges_in_environment()[name].contains(version, prereleases=True)
 
 
-def readme_commands() -> list[str]:
-    """The commands of the README's bash blocks, one text per block."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return [block.partition("```")[0].strip() for block in text.split("```bash\n")[1:]]
-
-
-def test_readme_gives_the_two_commands():
+def test_readme_gives_the_test_command():
     # .ci/run takes the test command from the second block.
-    first, second = readme_commands()[:2]
-    assert first == "uv run jupyter lab notebooks/00_start_here.ipynb"
-    assert second == "uv run --extra test pytest -n 2 --dist loadfile"
+    assert readme.commands()[1] == "uv run --extra test pytest -n 2 --dist loadfile"
+
+
+def test_readme_starts_jupyterlab_alike_with_uv_conda_and_pip():
+    lines = "\n".join(readme.commands()).splitlines()
+    starts = [line.removeprefix("uv run ") for line in lines if "jupyter lab" in line]
+    assert starts == [readme.commands()[0].removeprefix("uv run ")] * 3
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.14"])
@@ -102,4 +101,4 @@ def test_workflow_runs_the_command_of_the_readme(python):
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
     job = yaml.safe_load(workflow)["jobs"]["tests"]
     assert python in job["strategy"]["matrix"]["python"]
-    assert readme_commands()[1] in [step.get("run") for step in job["steps"]]
+    assert readme.commands()[1] in [step.get("run") for step in job["steps"]]
