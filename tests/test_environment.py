@@ -96,9 +96,20 @@ def test_readme_starts_jupyterlab_alike_with_uv_conda_and_pip():
     assert starts == [readme.commands()[0].removeprefix("uv run ")] * 3
 
 
+def workflow_job() -> dict:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    return yaml.safe_load(workflow)["jobs"]["tests"]
+
+
 @pytest.mark.parametrize("python", ["3.11", "3.14"])
 def test_workflow_runs_the_command_of_the_readme(python):
-    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
-    job = yaml.safe_load(workflow)["jobs"]["tests"]
+    job = workflow_job()
     assert python in job["strategy"]["matrix"]["python"]
     assert readme.commands()[1] in [step.get("run") for step in job["steps"]]
+
+
+def test_workflow_has_legs_for_both_kinds_of_python_and_both_ways_of_waiting():
+    matrix = workflow_job()["strategy"]["matrix"]
+    assert (matrix["preference"], matrix["waiting"]) == (["only-system"], ["auto"])
+    added = [(leg["preference"], leg["waiting"]) for leg in matrix["include"]]
+    assert added == [("only-managed", "auto"), ("only-system", "rule")]
