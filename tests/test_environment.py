@@ -1,6 +1,12 @@
-"""`environment.yml` repeats the ranges of `pyproject.toml`, and what is installed fits both."""
+"""`environment.yml` repeats the ranges of `pyproject.toml`, and what is installed fits both.
+
+So does Binder's environment; and what other places read is what they can read.
+"""
 
 import importlib.metadata
+import json
+import re
+import shlex
 import tomllib
 from pathlib import Path
 
@@ -35,16 +41,18 @@ def lines_in_pyproject() -> list[str]:
     return lines
 
 
-def ranges_in_pyproject() -> dict[str, SpecifierSet]:
-    wanted = [Requirement(line) for line in lines_in_pyproject()]
+def ranges(lines: list[str]) -> dict[str, SpecifierSet]:
+    wanted = [Requirement(line) for line in lines]
     return {requirement.name: requirement.specifier for requirement in wanted}
+
+
+def ranges_in_pyproject() -> dict[str, SpecifierSet]:
+    return ranges(lines_in_pyproject())
 
 
 def ranges_in_environment() -> dict[str, SpecifierSet]:
     entries = [entry for entry in environment()["dependencies"] if isinstance(entry, str)]
-    entries += [entry for entry in pip_part() if not entry.startswith("-")]
-    wanted = [Requirement(entry) for entry in entries]
-    return {requirement.name: requirement.specifier for requirement in wanted}
+    return ranges(entries + [entry for entry in pip_part() if not entry.startswith("-")])
 
 
 def test_environment_equals_pyproject_range_for_range():
@@ -70,6 +78,32 @@ def test_environment_installs_the_course_editable_from_conda_forge():
     assert environment()["name"] == pyproject()["name"]
     assert environment()["channels"] == ["conda-forge"]
     assert "-e ." in pip_part()
+
+
+#: How repo2docker finds Python's version in an environment.yml (its buildpacks/conda).
+PYTHON_FOR_BINDER = re.compile(r"python\s*=+\s*([\d\.]*)")
+
+
+def test_binder_installs_the_course_and_its_frameworks():
+    text = (ROOT / "binder" / "environment.yml").read_text(encoding="utf-8")
+    python, *entries = yaml.safe_load(text)["dependencies"]
+    version = PYTHON_FOR_BINDER.match(python)[1]
+    assert SpecifierSet(pyproject()["requires-python"]).contains(version)
+    project = pyproject()
+    course = [*project["dependencies"], *project["optional-dependencies"]["web"]]
+    assert ranges(entries) == {**ranges(course), "pip": SpecifierSet()}
+    last = (ROOT / "binder" / "postBuild").read_text(encoding="utf-8").splitlines()[-1]
+    assert last == "python -m pip install --no-deps -e ."
+
+
+def test_codespaces_installs_as_the_readme_does_and_opens_notebook_00():
+    text = (ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8")
+    container = json.loads(text)
+    arguments = shlex.split(container["postCreateCommand"])
+    assert shlex.join(arguments[-2:]) == "-e '.[test]'"
+    assert 'pip install -e ".[test]"' in "\n".join(readme.commands())
+    opened = container["customizations"]["codespaces"]["openFiles"]
+    assert [readme.commands()[0].endswith(f"lab/tree/{path}") for path in opened] == [True]
 
 
 @pytest.mark.parametrize("name", sorted(ranges_in_pyproject()))
