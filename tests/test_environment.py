@@ -9,6 +9,7 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import readme
@@ -133,6 +134,13 @@ def test_readme_starts_jupyterlab_alike_with_uv_conda_and_pip():
 def workflow_job() -> dict:
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
     return yaml.safe_load(workflow)["jobs"]["tests"]
+
+
+def test_readme_links_open_the_notebook_that_its_first_command_opens():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (start,) = re.findall(r"default_url=(\S+)$", readme.commands()[0])
+    binder, hub = [unquote(path) for path in re.findall(r"urlpath=(\S+?)`", text)]
+    assert (binder, hub.replace("REPOSITORY/", "")) == (start, start)
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.14"])
