@@ -7,7 +7,9 @@ timeline figure, the error table and the audits all read it.
 `History.connect` is a drop-in for `sqlite3.connect`: the connection it returns is a
 subclass of `sqlite3.Connection` that behaves like the original and notes each call.
 Appending to a list is atomic in CPython, so recording needs no lock of its own and
-does not change which threads overlap.
+does not change which threads overlap. One exception: where the process may use one processor
+only, a thread gives way after each recorded call. Otherwise it would do a whole unit of work
+before Python's switch interval ends, and a load run would show no overlap at all.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from time import perf_counter_ns
+from time import perf_counter_ns, sleep
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
@@ -29,6 +31,13 @@ Result = TypeVar("Result")
 
 #: Longest text shown for one parameter, one value or one statement, in characters.
 SHORT = 60
+
+
+def processors() -> int:
+    """How many processors the calling thread may use, at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class CallError(NamedTuple):
@@ -100,6 +109,7 @@ class History:
     def __init__(self) -> None:
         self.began = perf_counter_ns()
         self.calls: list[Call] = []
+        self.gives_way = processors() == 1
         self._numbers = itertools.count(1)
 
     def __len__(self) -> int:
@@ -116,7 +126,7 @@ class History:
             )
             for call in self.calls
         ]
-        return {"began": self.began, "calls": calls}
+        return {"began": self.began, "calls": calls, "gives_way": self.gives_way}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -271,6 +281,8 @@ class RecordingConnection(sqlite3.Connection):
                 None if error is None else CallError.of(error),
             )
         )
+        if history.gives_way:
+            sleep(0)
 
     def _recorded(self, operation: str, sql: str, call: Callable[[], Result]) -> Result:
         started = perf_counter_ns()

@@ -35,6 +35,7 @@ from helpers.explorer.locks import StepLock
 from helpers.explorer.search import independent
 from helpers.explorer.statements import kind_of
 from helpers.scenarios import autocommit, begin, no_increment_lost
+from tests.ways import WAYS
 
 REAL = (
     sqlite3.connect, sqlite3.dbapi2.connect, threading.Lock, threading.RLock, time.sleep,
@@ -318,7 +319,7 @@ def test_kinds_of_statements():
         "WITH x AS (SELECT 1) UPDATE t": "change", "begin immediate": "begin immediate",
         "BEGIN": "begin", "END": "commit", "rollback;": "end", "ROLLBACK TO s": "other",
         "PRAGMA busy_timeout": "other", "CREATE TABLE t (i)": "change", "": "other",
-        "DELETE FROM t RETURNING i": "other", "COMMIT;": "commit",
+        "DELETE FROM t RETURNING i": "returning", "COMMIT;": "commit",
     }  # fmt: skip
     assert {sql: kind_of(sql) for sql in kinds} == kinds
 
@@ -340,7 +341,7 @@ def test_a_connection_of_another_thread_is_refused():
     assert "created in thread A and this is thread B" in outcome.text
 
 
-@pytest.mark.parametrize("way", ["busy handler", "rule"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("how", ["argument", "pragma"])
 def test_without_a_timeout_a_lock_is_an_error_at_once(how, way):
     def hasty(path):
@@ -393,7 +394,7 @@ def test_a_script_is_a_step_for_each_statement():
     assert exploration.counts == {"right": 6}
 
 
-@pytest.mark.parametrize("way", ["busy handler", "rule"])
+@pytest.mark.parametrize("way", WAYS)
 def test_executemany_in_autocommit_commits_row_by_row(way):
     def many(path):
         with closing(connect(path)) as connection:

@@ -27,6 +27,8 @@ from sqlalchemy.orm import (
 )
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
+from tests.ways import WAYS
+
 
 class Base(DeclarativeBase):
     pass
@@ -95,7 +97,7 @@ def test_begin_immediate_by_events_is_proved(journal_mode):
     assert set(found.counts) == {"right"}
 
 
-@pytest.mark.parametrize("waiting", ["busy handler", "rule"])
+@pytest.mark.parametrize("waiting", WAYS)
 def test_both_ways_of_waiting_agree(waiting):
     assert explore(program(default), waiting=waiting).counts == {"wrong": 12, "right": 2}
     assert explore(program(immediate), waiting=waiting).proved

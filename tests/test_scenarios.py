@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 import random
 import sqlite3
@@ -16,16 +17,16 @@ import pytest
 
 from helpers import scenarios
 from helpers.__main__ import main
-from helpers.explorer import Program, explore, replay
-from helpers.explorer.waiting import HandlerWaiting, RuleWaiting, choose
+from helpers.explorer import Program, explore, replay, waiting
+from helpers.explorer.waiting import SWITCH, choose
 from tests import lock_model
+from tests.ways import HANDLER, RULE, WAYS, needs_handler
 
 CASES = [
     pytest.param(scenario, mode, id=f"{scenario.name}-{mode}")
     for scenario in scenarios.SCENARIOS
     for mode in ("delete", "wal")
 ]
-WAYS = (HandlerWaiting.name, RuleWaiting.name)
 
 
 @pytest.fixture(autouse=True)
@@ -40,10 +41,16 @@ def outcomes(exploration):
 
 
 @pytest.mark.parametrize(("scenario", "mode"), CASES)
-def test_counts_are_as_derived_by_both_ways_to_wait(scenario, mode):
-    by_handler, by_rule = (explore(scenario.program(mode), waiting=way) for way in WAYS)
+def test_counts_are_as_derived_by_the_rule(scenario, mode):
+    assert explore(scenario.program(mode), waiting=RULE).counts == dict(scenario.counts)
+
+
+@needs_handler
+@pytest.mark.parametrize(("scenario", "mode"), CASES)
+def test_both_ways_to_wait_find_the_same(scenario, mode):
+    by_handler, by_rule = (explore(scenario.program(mode), waiting=way) for way in (HANDLER, RULE))
     assert by_handler.counts == dict(scenario.counts)
-    assert (by_handler.waiting, by_rule.waiting) == WAYS
+    assert (by_handler.waiting, by_rule.waiting) == (HANDLER, RULE)
     assert by_handler == by_rule
 
 
@@ -68,8 +75,29 @@ def test_reduction_leaves_out_most_of_three_threads_that_take_turns():
     assert explore(scenario.program("wal"), reduce=True).schedules < 186 / 3
 
 
-def test_this_python_waits_inside_sqlite():
-    assert choose().name == HandlerWaiting.name
+def test_the_switch_forces_the_rule_as_if_the_symbols_were_hidden(monkeypatch):
+    monkeypatch.setenv(SWITCH, RULE)
+    assert choose().name == RULE
+    with pytest.raises(OSError, match=SWITCH):
+        choose(HANDLER)
+
+
+def test_a_switch_that_says_something_else_is_refused(monkeypatch):
+    monkeypatch.setenv(SWITCH, "never")
+    with pytest.raises(ValueError, match=f"{SWITCH} is 'never': set it to 'rule'"):
+        choose()
+
+
+def test_where_the_symbols_are_hidden_the_rule_takes_over(monkeypatch):
+    monkeypatch.delenv(SWITCH, raising=False)
+    monkeypatch.setattr(waiting, "_load", lambda: object())
+    assert waiting._made.__wrapped__("auto", hidden=False).name == RULE
+
+
+def test_this_python_waits_inside_sqlite_wherever_it_can_be_reached(monkeypatch):
+    monkeypatch.delenv(SWITCH, raising=False)
+    visible = hasattr(waiting._load(), "sqlite3_busy_handler")
+    assert choose().name == (HANDLER if visible else RULE)
 
 
 # -- against the model on paper --------------------------------------------------------------
@@ -119,6 +147,49 @@ def test_counts_agree_with_a_model_that_knows_neither_threads_nor_sqlite(mode, w
         for outcome, count, _ in exploration.outcomes:
             found[tuple("Error" in text for _, text in outcome.threads)] += count
         assert found == expected, (letters, mode)
+
+
+# -- the rule, where a statement's first word does not tell what it locks -----------------------
+
+HARD = {
+    "half-read SELECT": ["SELECT 1 FROM counter UNION ALL SELECT 2", "u", "rest"],
+    "half-read SELECT, then BEGIN": [
+        "SELECT 1 FROM counter UNION ALL SELECT 2",
+        "b",
+        "u",
+        "rest",
+        "c",
+    ],
+    "SELECT read after COMMIT": ["b", "SELECT 1 FROM counter UNION ALL SELECT 2", "c", "rest"],
+    "RETURNING": ["b", "UPDATE counter SET value = value + 1 RETURNING value", "rest", "c"],
+    "PRAGMA that writes": ["b", "PRAGMA user_version = 5", "c"],
+    "SAVEPOINT": ["SAVEPOINT here", "u", "RELEASE here"],
+    "read-modify-write": ["b", "s", "u", "c"],
+}
+
+
+def hard(name):
+    def run(path):
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            unread = connection.cursor()
+            for text in HARD[name]:
+                if text == "rest":
+                    unread.fetchall()
+                elif text in SQL:
+                    connection.execute(SQL[text]).fetchall()
+                else:
+                    unread.execute(text).fetchone()
+
+    return run
+
+
+@needs_handler
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+@pytest.mark.parametrize(("one", "other"), [*itertools.combinations_with_replacement(HARD, 2)])
+def test_the_rule_agrees_with_sqlite_on_statements_that_it_cannot_follow(one, other, mode):
+    program = Program("counter", [hard(one), hard(other)], lambda end: True, journal_mode=mode)
+    by_handler, by_rule = (explore(program, waiting=way) for way in (HANDLER, RULE))
+    assert outcomes(by_handler) == outcomes(by_rule)
 
 
 def test_the_model_itself_is_right_about_the_classic():

@@ -10,6 +10,7 @@ import pytest
 from helpers import scenarios, soundness
 from helpers.__main__ import main
 from helpers.explorer import explore
+from tests.ways import HANDLER, RULE, needs_handler
 
 BY_NAME = {scenario.name: scenario for scenario in scenarios.SCENARIOS}
 
@@ -35,14 +36,18 @@ def test_a_free_run_with_an_outcome_that_is_not_listed_is_counted():
     assert soundness.completeness(program, nothing, 5).unlisted == (("2", 5),)
 
 
+OPPOSITE = "a Python lock and BEGIN IMMEDIATE, opposite orders"
+
+
 @pytest.mark.parametrize(
     ("name", "mode", "way"),
     [
-        ("read-modify-write, BEGIN DEFERRED", "delete", "busy handler"),
-        ("read-modify-write, BEGIN DEFERRED", "delete", "rule"),
-        ("read-modify-write, BEGIN DEFERRED", "wal", "rule"),
-        ("a Python lock and BEGIN IMMEDIATE, opposite orders", "delete", "busy handler"),
-        ("shared connection, no lock", "wal", "busy handler"),
+        pytest.param("read-modify-write, BEGIN DEFERRED", "delete", HANDLER, marks=needs_handler),
+        ("read-modify-write, BEGIN DEFERRED", "delete", RULE),
+        ("read-modify-write, BEGIN DEFERRED", "wal", RULE),
+        pytest.param(OPPOSITE, "delete", HANDLER, marks=needs_handler),
+        (OPPOSITE, "delete", RULE),
+        pytest.param("shared connection, no lock", "wal", HANDLER, marks=needs_handler),
     ],
 )
 def test_waiting_is_decided_as_sqlites_own_busy_handler_decides(name, mode, way):

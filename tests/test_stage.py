@@ -19,6 +19,7 @@ from helpers.scenarios import (
     without_lock,
 )
 from helpers.stage import Stage
+from tests.ways import WAYS
 
 
 def program(*threads, mode="delete", **options):
@@ -29,7 +30,7 @@ def column(stage, name):
     return list(stage.table()[name])
 
 
-@pytest.mark.parametrize("way", ["busy handler", "rule"])
+@pytest.mark.parametrize("way", WAYS)
 def test_every_lock_of_the_rollback_journal_is_seen(way):
     stage = Stage(program(*[begin("DEFERRED")] * 2), waiting=way).run("A B A B A A B B A")
     assert column(stage, "A's connection") == [
@@ -43,14 +44,14 @@ def test_every_lock_of_the_rollback_journal_is_seen(way):
     assert stage.outcome.kind == "error"
 
 
-@pytest.mark.parametrize("way", ["busy handler", "rule"])
+@pytest.mark.parametrize("way", WAYS)
 def test_an_exclusive_lock_hides_the_file_from_nobody_but_readers(way):
     stage = Stage(program(begin("EXCLUSIVE")), waiting=way).run("A A A")
     assert column(stage, "A's connection") == ["write · EXCLUSIVE"] * 3
     assert column(stage, "in the file") == ["0"] * 3
 
 
-@pytest.mark.parametrize("way", ["busy handler", "rule"])
+@pytest.mark.parametrize("way", WAYS)
 def test_in_wal_a_reader_keeps_its_snapshot(way):
     reader, writer = read_twice(True), begin("IMMEDIATE")
     stage = Stage(program(reader, writer, mode="wal"), waiting=way).run("A A B B B B A")

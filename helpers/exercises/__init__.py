@@ -97,7 +97,7 @@ def check(
         if alone:
             return Verdict(False, alone)
     pair = jobs * 2 if len(jobs) == 1 else jobs
-    found = explore(_increments(pair, journal_mode, share), seconds=20, show=False)
+    found = explore(_increments(pair, journal_mode, share), show=False)
     return _verdict(found)
 
 
@@ -117,7 +117,7 @@ def check_requests(
     ((outcome, _, _),) = explore(pair[0], show=False).outcomes
     if outcome.kind != "right":
         return Verdict(False, f"already one request alone goes wrong: {outcome.text}")
-    return _verdict(explore(pair[1], seconds=20, show=False))
+    return _verdict(explore(pair[1], show=False))
 
 
 def _requests(
@@ -275,7 +275,7 @@ def check_strategy(
         return Verdict(False, alone)
     orders = 0
     for promise in promises:
-        found = explore(promise.program(strategy, journal_mode), seconds=20, show=False)
+        found = explore(promise.program(strategy, journal_mode), show=False)
         verdict = _judged(found, promise)
         if verdict is not None:
             return verdict

@@ -207,7 +207,7 @@ def table(
     rows = []
     for name, strategy in strategies.items():
         for promise in of(strategy, nested):
-            found = explore(promise.program(strategy, journal_mode), seconds=20, show=False)
+            found = explore(promise.program(strategy, journal_mode), show=False)
             errors = found.counts.get("error", 0)
             rows.append((name, promise.kept, found.schedules, found.failures, errors))
     columns = ["strategy", "promise", "orders", "of which break it", "of which show an error"]

@@ -45,7 +45,7 @@ def check(report: Report) -> Verdict:
     if outcome.kind != "right":
         what = outcome.threads[0][1] if outcome.raised else f"table report holds {outcome.rows}"
         return Verdict(False, f"already alone, without the clerk, {what}")
-    found = explore(_program(report), reduce=True, seconds=25, show=False)
+    found = explore(_program(report), reduce=True, show=False)
     if (schedule := _example(found)) is not None:
         return Verdict(False, _lesson(found, schedule), found, schedule)
     if not found.complete:

@@ -37,7 +37,7 @@ def check(transfer: Transfer, journal_mode: str = "delete") -> Verdict:
     alone = _alone(transfer, journal_mode)
     if alone:
         return Verdict(False, f"already alone, without a second thread, {alone}")
-    found = explore(_program(transfer, PLANS, journal_mode), reduce=True, seconds=25, show=False)
+    found = explore(_program(transfer, PLANS, journal_mode), reduce=True, show=False)
     if found.failing or found.example("error"):
         return Verdict(False, _lesson(found), found)
     if not found.complete:

@@ -41,8 +41,8 @@ class SteppingConnection(sqlite3.Connection):
     __slots__ = (
         "__weakref__", "_level", "_regime", "_scheduler", "_waiting", "closed",
         "decides_by_rule", "failure", "handle", "is_wal", "lent", "number", "occupant",
-        "owner", "patience", "phase", "pooled", "private", "rule_lock", "rule_state", "shared",
-        "snapshot",
+        "owner", "patience", "phase", "pooled", "private", "rule_lock", "rule_splits",
+        "rule_state", "rule_unfinished", "rule_unknown", "shared", "snapshot",
     )  # fmt: skip
 
     def __init__(
@@ -91,7 +91,8 @@ class SteppingConnection(sqlite3.Connection):
         self.occupant: Actor | None = None  # the thread that is inside SQLite
         self.phase = (0, 0)
         self.handle = 0
-        self.rule_state = self.rule_lock = 0
+        self.rule_state = self.rule_lock = self.rule_unfinished = self.rule_unknown = 0
+        self.rule_splits = False
         self.is_wal = scheduler.is_wal
         self.failure: BaseException | None = None
         self.closed = False
@@ -123,10 +124,22 @@ class SteppingConnection(sqlite3.Connection):
             return self.phase
         return (self._waiting.transaction(self), self._waiting.lock(self))
 
+    def seen_by_others(self) -> tuple[object, ...]:
+        """What may keep others waiting: while it stays the same, they wait in vain.
+
+        The rule of waiting cannot follow every statement, but knows when it could not.
+        """
+        if self.closed or not self.decides_by_rule:
+            return self.state()
+        known = not self.rule_unknown
+        return (*self.state(), self.rule_unknown, known or self.open_transaction)
+
     @property
     def has_begun(self) -> bool:
         """Whether a transaction is open, as far as can be told while a thread waits inside."""
         if self.occupant is not None and self.occupant is not self._scheduler.running:
+            return False
+        if self.rule_splits:  # this BEGIN is the rule's, not the program's
             return False
         return self.open_transaction
 

@@ -268,14 +268,9 @@ class Scheduler(Baton):
             return False
         return not actor.timed_out
 
-    def _locks(self, waiting: Any) -> list[tuple[int, int]] | object:
-        """The locks of all other connections: while they stay the same, `waiting` waits in vain.
-
-        The rule does not see all locks: it has to try.
-        """
-        if waiting.decides_by_rule:
-            return object()
-        return [other.state() for other in self.connections if other is not waiting]
+    def _locks(self, waiting: Any) -> list[tuple[object, ...]]:
+        """The locks of all other connections: while they stay the same, `waiting` waits in vain."""
+        return [other.seen_by_others() for other in self.connections if other is not waiting]
 
     def arrived(self, actor: Actor) -> None:
         """The call that may have waited is over."""

@@ -45,7 +45,8 @@ def kind_of(sql: str) -> str:
     """The kind of a statement, as far as transactions are concerned.
 
     ``read``; ``insert`` (INSERT, UPDATE, DELETE, REPLACE, before which `sqlite3` begins a
-    transaction by itself); ``change`` (other writes, DDL); ``begin``, ``begin immediate``,
+    transaction by itself); ``returning`` (those with a RETURNING clause); ``change`` (other
+    writes, DDL); ``begin``, ``begin immediate``,
     ``begin exclusive``; ``commit``; ``end`` (ROLLBACK); ``flag`` (a PRAGMA that sets a flag of the
     connection); ``other`` (other PRAGMAs, SAVEPOINT, …).
     """
@@ -53,7 +54,7 @@ def kind_of(sql: str) -> str:
     words = sql[comment.end() if comment else 0 :].lower().replace(";", " ").split()
     first = words[0] if words else ""
     if first in _CHANGES:
-        return "other" if "returning" in words else "insert"
+        return "returning" if "returning" in words else "insert"
     if first == "with":
         return "change" if _CHANGES & set(words) else "read"
     if first in ("select", "values"):
@@ -61,7 +62,7 @@ def kind_of(sql: str) -> str:
     if first == "begin":
         level = words[1] if len(words) > 1 else ""
         return f"begin {level}" if level in ("immediate", "exclusive") else "begin"
-    if first in ("commit", "end"):
+    if first in ("commit", "end", "release"):
         return "commit"
     if first == "rollback":
         return "other" if "to" in words else "end"

@@ -9,14 +9,15 @@ decides by the rule above. `choose` tests the first once per process and falls b
 
 Rule and limits: SQLite waits when a connection with *no* transaction begins one, and when
 a COMMIT needs the readers gone (https://www.sqlite.org/c3ref/busy_handler.html). The rule
-does not see a half-read SELECT that is still open on the same connection, nor that BEGIN
-EXCLUSIVE keeps new readers out while it waits for old ones; a run by the rule is marked so.
+does not see that BEGIN EXCLUSIVE keeps new readers out while it waits for old ones; a run by
+the rule is marked so.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import sqlite3
 import sys
 import tempfile
@@ -35,6 +36,9 @@ TRANSACTION = ("none", "read", "write")
 
 #: Lock levels of a connection on its file, as SQLITE_FCNTL_LOCKSTATE numbers them.
 LOCKS = ("UNLOCKED", "SHARED", "RESERVED", "PENDING", "EXCLUSIVE")
+
+#: The environment variable that forces the rule, with the value ``rule``, here and in children.
+SWITCH = "SQLITE_UNDER_THREADS_WAITING"
 
 _LOCKSTATE = 1
 _BUSY = 5
@@ -181,16 +185,18 @@ class RuleWaiting:
     ) -> Any:
         """Make `call`; an autocommit write is split, so that it keeps its locks while it waits."""
         call = functools.partial(call, *arguments)
-        alone = not connection.open_transaction
-        if alone and kind in ("insert", "change"):
-            return self._write_and_commit(connection, call, kind)
+        if kind == "other":
+            connection.rule_unknown += 1
+        if not connection.open_transaction:
+            connection.rule_state = self.transaction(connection)
+            if kind in ("insert", "change"):
+                return self._write_and_commit(connection, call)
         result = self._retry(connection, call, kind in ("commit", "end"))
         self._follow(connection, kind)
         return result
 
-    def _write_and_commit(
-        self, connection: SteppingConnection, call: Callable[[], Any], kind: str
-    ) -> Any:
+    def _write_and_commit(self, connection: SteppingConnection, call: Callable[[], Any]) -> Any:
+        connection.rule_splits = True
         connection.raw("BEGIN")
         try:
             result = self._retry(connection, call, False)
@@ -203,6 +209,7 @@ class RuleWaiting:
             raise
         finally:
             connection.rule_state = connection.rule_lock = 0
+            connection.rule_splits = False
         return result
 
     def _retry(
@@ -223,23 +230,39 @@ class RuleWaiting:
     def _follow(self, connection: SteppingConnection, kind: str) -> None:
         """Keep the transaction state that a successful call leaves behind."""
         state = connection.rule_state
-        if not connection.open_transaction:
-            state = 0
-        elif kind in ("insert", "change", "begin immediate", "begin exclusive"):
+        if kind in ("read", "returning", "other"):
+            unfinished = 2 if kind == "returning" else 1
+            connection.rule_unfinished = max(unfinished, connection.rule_unfinished)
+        if kind in ("insert", "change", "returning", "begin immediate", "begin exclusive"):
             state = 2
         elif kind == "read":
             state = max(state, 1)
+        if not connection.open_transaction:
+            state = 0
         connection.rule_state = state
-        lock = 4 if kind == "begin exclusive" else (0, 1, 2)[state]
+        lock = 4 if kind == "begin exclusive" else state
         connection.rule_lock = max(lock, connection.rule_lock) if state == 2 else lock
 
     def transaction(self, connection: SteppingConnection) -> int:
-        """As followed."""
-        return connection.rule_state
+        """As followed; outside of a transaction, what a statement that is not read to its end has.
+
+        Whether there is one, SQLite tells in the words in which it refuses a VACUUM.
+        """
+        if connection.open_transaction:
+            return connection.rule_state
+        if connection.rule_unfinished:
+            try:
+                connection.raw("VACUUM INTO 0")  # SQLite refuses it in any case
+            except sqlite3.OperationalError as error:
+                if "in progress" not in str(error):
+                    connection.rule_unfinished = 0
+        return connection.rule_unfinished
 
     def lock(self, connection: SteppingConnection) -> int:
         """As followed; in WAL mode only SHARED is ever held on the file itself."""
-        return min(connection.rule_lock, 1) if connection.is_wal else connection.rule_lock
+        open_ = connection.open_transaction
+        level = connection.rule_lock if open_ else self.transaction(connection)
+        return min(level, 1) if connection.is_wal else level
 
 
 def _self_test(library: Library) -> None:
@@ -280,19 +303,31 @@ def _is_busy(connection: sqlite3.Connection, sql: str) -> bool:
     return False
 
 
-@functools.cache
 def choose(name: str = "auto") -> Waiting:
     """The way to wait: ``"busy handler"``, ``"rule"``, or ``"auto"``: the first that works.
 
+    Where the environment variable `SWITCH` says ``rule``, SQLite's symbols are not looked for,
+    as if this Python hid them.
+
     Raises:
-        ValueError: for another name.
+        ValueError: for another name, or another value of `SWITCH`.
         OSError, AttributeError, RuntimeError: if ``"busy handler"`` was asked for by name
             and this Python's SQLite cannot be reached.
     """
     if name not in ("auto", HandlerWaiting.name, RuleWaiting.name):
         raise ValueError(f"unknown way to wait {name!r}: use 'auto', 'busy handler' or 'rule'")
+    switch = os.environ.get(SWITCH, "")
+    if switch not in ("", RuleWaiting.name):
+        raise ValueError(f"{SWITCH} is {switch!r}: set it to 'rule', or not at all")
+    return _made(name, hidden=bool(switch))
+
+
+@functools.cache
+def _made(name: str, hidden: bool) -> Waiting:
     if name != RuleWaiting.name:
         try:
+            if hidden:
+                raise OSError(f"{SWITCH} forbids to look for SQLite's symbols")
             return HandlerWaiting()
         except (OSError, AttributeError, RuntimeError):
             if name != "auto":
