@@ -168,3 +168,13 @@ def test_values_are_shown_short_and_without_addresses(value, text):
 def test_error_messages_lose_their_addresses():
     message = "<method of Thing object at 0x7f00dead> returned NULL"
     assert CallError.of(SystemError(message)).message == "<method of Thing object> returned NULL"
+
+
+def test_a_thread_gives_way_after_each_call_where_there_is_one_processor(monkeypatch):
+    pauses = []
+    monkeypatch.setattr("helpers.history.sleep", pauses.append)
+    for processors in (1, 2):
+        monkeypatch.setattr("helpers.history.processors", lambda count=processors: count)
+        with closing(History().connect(":memory:")) as connection:
+            connection.execute("CREATE TABLE t (a)")
+    assert pauses == [0, 0, 0]  # connect, execute and close of the first

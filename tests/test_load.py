@@ -1,5 +1,6 @@
 """Run it at full speed: every error is kept, every thread ends, every promise is audited."""
 
+import os
 import sqlite3
 import threading
 from contextlib import closing
@@ -7,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from helpers import databases, load, workloads
+from helpers import databases, load, sandbox, workloads
 from helpers.strategies.shared import CheckedConnection, SharedConnection
 from helpers.workloads import Audit, Workload
 
@@ -236,3 +237,19 @@ def test_the_shared_strategies_answer_to_the_protocol(strategy):
             assert shared.read(lambda c: c.execute("SELECT value FROM counter").fetchone()) == (1,)
             shared.close()
         assert database.query("SELECT value FROM counter") == [(1,)]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux can take one away")
+def test_threads_meet_on_one_processor_too():
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        runs = [
+            sandbox.run_load(
+                workloads.AppendLetter(units=40), SharedConnection, threads=5, stop_on_error=False
+            )
+            for _ in range(3)
+        ]
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert all(run.kind != "returned" or not run.value.ok for run in runs)

@@ -317,9 +317,9 @@ def choose(name: str = "auto") -> Waiting:
     if name not in ("auto", HandlerWaiting.name, RuleWaiting.name):
         raise ValueError(f"unknown way to wait {name!r}: use 'auto', 'busy handler' or 'rule'")
     switch = os.environ.get(SWITCH, "")
-    if switch not in ("", RuleWaiting.name):
+    if switch not in ("", "auto", RuleWaiting.name):
         raise ValueError(f"{SWITCH} is {switch!r}: set it to 'rule', or not at all")
-    return _made(name, hidden=bool(switch))
+    return _made(name, hidden=switch == RuleWaiting.name)
 
 
 @functools.cache
