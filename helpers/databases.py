@@ -9,6 +9,7 @@ under a millisecond.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import gc
@@ -60,7 +61,7 @@ class Database:
     """A database file in a temporary folder of its own, removed on `close`.
 
     A context manager, and a path: ``sqlite3.connect(database)`` works. `close` (or the
-    end of the process) removes the folder with the file, its journal and its WAL.
+    end of the block, or of the process) removes the folder with the file, its journal and its WAL.
 
     Args:
         sample: which sample to copy, one of `SAMPLES`; None for an empty folder whose
@@ -128,7 +129,9 @@ class Database:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        # Windows: with a connection still open, the folder goes when the process ends.
+        with contextlib.suppress(PermissionError):
+            self.close()
 
 
 def fresh(

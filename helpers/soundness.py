@@ -93,7 +93,9 @@ def free_runs(program: Program, number: int, seed: int) -> Counter[Outcome]:
     sys.setswitchinterval(1e-5)
     sqlite3.connect = _jittery  # type: ignore[assignment]
     template = program.template()
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+    # Windows: a run that ends in a deadlock leaves its file open.
+    temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with temporary as folder, ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         paths = [Path(folder) / f"{run}.db" for run in range(number)]
         for path in paths:
             path.write_bytes(template)

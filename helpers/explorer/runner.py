@@ -78,9 +78,9 @@ class Runner:
             raise RuntimeError("another exploration is running in this process: let it end first")
         with contextlib.ExitStack() as stack:
             stack.callback(_one_at_a_time.release)
-            self.folder = tempfile.mkdtemp(prefix="sqlite-explorer-", dir=_memory_folder())
-            stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
-            self.path = os.path.join(self.folder, "database.db")
+            self.home = tempfile.mkdtemp(prefix="sqlite-explorer-", dir=_memory_folder())
+            stack.callback(_remove, self.home)
+            self._new_folder()
             stack.callback(self.crew.close)
             # A collection inside a run would call finalizers at any step.
             stack.enter_context(collector.held_back())
@@ -199,19 +199,26 @@ class Runner:
         """
         names = os.listdir(self.folder)
         if not self._is_clean or names != [os.path.basename(self.path)]:
-            for name in names:
-                _remove(os.path.join(self.folder, name))
+            try:
+                for name in names:
+                    os.unlink(os.path.join(self.folder, name))
+            except PermissionError:  # Windows: a cursor that was left open holds the file
+                self._new_folder()
         self._is_clean = False
         with open(self.path, "wb", buffering=0) as file:
             file.write(self.template)
 
+    def _new_folder(self) -> None:
+        self.folder = tempfile.mkdtemp(dir=self.home)
+        self.path = os.path.join(self.folder, "database.db")
 
-def _remove(path: str) -> None:
+
+def _remove(folder: str) -> None:
     try:
-        os.unlink(path)
-    except PermissionError:  # Windows: a connection in a reference cycle still has it open
+        shutil.rmtree(folder)
+    except OSError:  # Windows: a connection in a reference cycle still has a file open
         gc.collect()
-        os.unlink(path)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Follow:

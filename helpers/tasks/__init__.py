@@ -136,7 +136,9 @@ class _Run:
             ScheduleError: if the prefix names a task that cannot go on.
         """
         self.moved = asyncio.Event()
-        with tempfile.TemporaryDirectory(prefix="sqlite-tasks-") as folder, self._stepping():
+        # Windows: a connection that a task has left open keeps its file.
+        temporary = tempfile.TemporaryDirectory(prefix="sqlite-tasks-", ignore_cleanup_errors=True)
+        with temporary as folder, self._stepping():
             self.path = str(Path(folder) / "database.db")
             Path(self.path).write_bytes(self.program.template())
             shared = await self.program.share(self.path) if self.program.share else self.path
