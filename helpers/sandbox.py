@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["returned", "raised", "crashed", "hung", "out of memory"]
 
-#: Default memory limit of a child, in bytes of address space (POSIX only).
+#: Default memory limit of a child, in bytes of address space (Linux only).
 MEMORY = 4 << 30
 
 #: Columns of `table`.
@@ -122,7 +122,7 @@ def call(
         *arguments: passed on to it.
         **keywords: passed on to it.
         seconds: time limit; a child past it is ended and the result says ``"hung"``.
-        memory: limit on the child's address space in bytes, None for none. Not on Windows.
+        memory: limit on the child's address space in bytes, None for none. Linux only.
         progress: called with each number that the child passes to `report`.
 
     Raises:
@@ -235,7 +235,7 @@ def _run(job: bytes, folder: str, seconds: float, progress: Progress | None) -> 
 def _start(folder: str) -> subprocess.Popen[bytes]:
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
-        [sys.executable, "-X", "faulthandler", "-c", _CHILD],
+        [sys.executable, "-X", "faulthandler", "-X", "utf8", "-c", _CHILD],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -246,8 +246,8 @@ def _start(folder: str) -> subprocess.Popen[bytes]:
 
 def _send(child: subprocess.Popen[bytes], job: bytes) -> None:
     assert child.stdin is not None
-    # If it died before it read its job, its exit status tells how.
-    with contextlib.suppress(BrokenPipeError):
+    # If it died before it read its job, its exit status tells how. On Windows the error is EINVAL.
+    with contextlib.suppress(OSError):
         child.stdin.write(job)
         child.stdin.close()
 
@@ -274,18 +274,25 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     try:
         child.wait(timeout=0.5)
     except subprocess.TimeoutExpired:
-        if os.name == "posix":
-            os.killpg(child.pid, signal.SIGKILL)
-        else:
-            child.kill()
+        kill(child)
         child.wait()
+
+
+def kill(child: subprocess.Popen[Any]) -> None:
+    """End a child that leads a session of its own, and what it started (only it on Windows)."""
+    if os.name == "posix":
+        # macOS refuses where only zombies are left.
+        with contextlib.suppress(PermissionError, ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+    else:
+        child.kill()
 
 
 def _close(child: subprocess.Popen[bytes]) -> None:
     for stream in (child.stdin, child.stdout, child.stderr):
         if stream is not None and not stream.closed:
             # What was left to send has no reader any more.
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(OSError):
                 stream.close()
 
 
@@ -323,10 +330,11 @@ def _judge(
         )
     if kind == "hung":
         return SandboxResult("hung", seconds=seconds, stderr=stderr)
-    return SandboxResult("crashed", signal=_signal_name(status), seconds=seconds, stderr=stderr)
+    return SandboxResult("crashed", signal=signal_name(status), seconds=seconds, stderr=stderr)
 
 
-def _signal_name(status: int) -> str:
+def signal_name(status: int) -> str:
+    """What ended a process: ``"SIGSEGV"``, also for Windows' code of it, or ``"exit status 7"``."""
     if status < 0:
         try:
             return signal.Signals(-status).name
@@ -347,6 +355,7 @@ def _child() -> None:
     os.dup2(2, 1)  # What the function prints must not mix with the messages.
     # What the parent can import, the child can: tests and notebooks bring modules of their own.
     sys.path, memory, job = pickle.loads(sys.stdin.buffer.read())
+    _without_traces()
     _limit(memory)
     try:
         function, arguments, keywords = pickle.loads(job)
@@ -364,11 +373,25 @@ def _write(channel: IO[bytes], message: tuple[str, Any]) -> None:
     channel.flush()
 
 
-def _limit(memory: int | None) -> None:
+def _without_traces() -> None:
+    """A crash of this process leaves no core file, and on Windows opens no dialog."""
     if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.SetErrorMode(msvcrt.SEM_FAILCRITICALERRORS | msvcrt.SEM_NOGPFAULTERRORBOX)
+    else:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _limit(memory: int | None) -> None:
+    # macOS refuses a limit below the size of the address space, which is always huge there.
+    if sys.platform != "linux" or memory is None:
         return
     import resource
 
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if memory is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+    with contextlib.suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

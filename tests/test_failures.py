@@ -1,6 +1,7 @@
 """Every failure happens where it is claimed to, and does not when its cure is in place."""
 
 import importlib.util
+import os
 import re
 import sqlite3
 import sys
@@ -87,7 +88,9 @@ def test_a_cure_for_what_is_left_to_chance_holds():
 
 def test_two_libraries_meet_where_there_are_two():
     report = failures.run("j-two-libraries")
-    assert report.happened == (importlib.util.find_spec("apsw") is not None), report
+    # Windows' locks belong to a handle, not to a process.
+    expected = os.name == "posix" and importlib.util.find_spec("apsw") is not None
+    assert report.happened == expected, report
     assert not failures.run("j-two-libraries", fixed=True).happened
 
 
@@ -164,7 +167,7 @@ def test_the_survey_asks_for_the_build():
     [
         ([sys.executable, "--trials", "0"], "--trials must be at least 1"),
         ([sys.executable, "--only", "x"], "unknown failure 'x'"),
-        (["no-such-python"], "No such file"),
+        (["no-such-python"], "cannot start 'no-such-python': "),
     ],
 )
 def test_a_wrong_command_line_is_told(arguments, reason, tmp_path, capsys):
@@ -197,7 +200,9 @@ def test_the_table_tells_of_no_machine():
         assert not re.search(r"thread id \d|0x[0-9a-f]{4}|/tmp|/home|/root", row["message"]), row
 
 
-def test_what_is_claimed_is_what_was_measured():
+def test_what_is_claimed_is_what_was_measured(monkeypatch):
+    # The table is of a POSIX system; what is claimed may depend on the system.
+    monkeypatch.setattr(os, "name", "posix")
     wrong = []
     for name in FAILURES:
         for version in {build(row) for row in ROWS}:

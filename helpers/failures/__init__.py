@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers import sandbox
 from helpers.failures.recipes import FAILURES
 from helpers.failures.recipes.common import (
     ABSENT,
@@ -57,6 +57,9 @@ __all__ = [
 ]
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
+
+#: Exit statuses of Python after an exception, and after a wrong command line.
+_ERRORS = (1, 2)
 
 #: Groups whose failure is how the process ends, not what a recipe sees: id prefix -> outcome.
 _ENDINGS = {"d-crash": "crashed", "d-hang": "hung"}
@@ -191,21 +194,13 @@ def _child(command: list[str], folder: str, seconds: float) -> tuple[int | None,
         try:
             output, problem = child.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            _end(child)
+            sandbox.kill(child)
             child.communicate()
             return None, "", ""
         except BaseException:
-            _end(child)
+            sandbox.kill(child)
             raise
     return child.returncode, output, problem[-2000:]
-
-
-def _end(child: subprocess.Popen[str]) -> None:
-    """End the child and what it has started or forked."""
-    if os.name == "posix":
-        os.killpg(child.pid, signal.SIGKILL)
-    else:
-        child.kill()
 
 
 def _judge(entry: Failure, status: int | None, output: str, problem: str) -> Report:
@@ -214,11 +209,10 @@ def _judge(entry: Failure, status: int | None, output: str, problem: str) -> Rep
         return Report(entry.id, wanted == "hung", "hung", detail="the process stood still")
     if status == 0:
         return _report(entry, json.loads(output))
-    if status > 0 and os.name == "posix":
+    if status in _ERRORS or (status > 0 and os.name == "posix"):
         last = problem.strip().rpartition("\n")[2]
         return Report(entry.id, False, "broken", "exit status", str(status), detail=last)
-    name = signal.Signals(-status).name if status < 0 else f"exit status {status:#x}"
-    return Report(entry.id, wanted == "crashed", "crashed", name)
+    return Report(entry.id, wanted == "crashed", "crashed", sandbox.signal_name(status))
 
 
 def _report(entry: Failure, result: dict[str, Any]) -> Report:

@@ -44,9 +44,11 @@ def build_of(python: str) -> Build:
         OSError: if it cannot be started.
         ValueError: if it is no Python from 3.6 on with `sqlite3`.
     """
-    asked = subprocess.run(
-        [python, "-B", "-c", _ASK], capture_output=True, encoding="utf-8", check=False
-    )
+    command = [python, "-B", "-c", _ASK]
+    try:
+        asked = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot start {python!r}: {error.strerror}") from error
     if asked.returncode:
         raise ValueError(f"{python} is no Python with sqlite3")
     version, sqlite, gil = json.loads(asked.stdout)

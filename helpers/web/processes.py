@@ -22,6 +22,7 @@ from typing import IO, Any
 
 import cloudpickle
 
+from helpers import sandbox
 from helpers.web import servers
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
@@ -61,14 +62,16 @@ def serve(application: Any, path: str, *, count: int = 2, threads: int = 4) -> I
 def _process(job: bytes) -> Iterator[subprocess.Popen[bytes]]:
     search = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     child = subprocess.Popen(
-        [sys.executable, "-c", _CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, "-X", "utf8", "-c", _CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": search},
     )  # fmt: skip
     # Leaving the child's own block closes its pipes, and waits for it.
     with child:
         try:
-            _pipe(child.stdin).write(job + b"\n")
-            _pipe(child.stdin).flush()
+            # If it died before it read its job, `_url` tells how.
+            with contextlib.suppress(OSError):
+                _pipe(child.stdin).write(job + b"\n")
+                _pipe(child.stdin).flush()
             yield child
         finally:
             _end(child)
@@ -79,14 +82,15 @@ def _url(child: subprocess.Popen[bytes]) -> str:
     line = _pipe(child.stdout).readline().decode().strip()
     if not line:
         _end(child)
-        last = _pipe(child.stderr).read().decode(errors="replace").strip().splitlines()[-1:]
-        raise servers.ServerError(f"a server process did not start: {' '.join(last)}")
+        lines = _pipe(child.stderr).read().decode(errors="replace").strip().splitlines()
+        last = lines[-1] if lines else sandbox.signal_name(child.returncode)
+        raise servers.ServerError(f"a server process did not start: {last}")
     return line
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
     """Tell the child to stop, by closing its standard input, and wait for its end."""
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):  # it has ended: EPIPE, on Windows EINVAL
         _pipe(child.stdin).close()
     try:
         child.wait(timeout=2 * servers.PATIENCE)

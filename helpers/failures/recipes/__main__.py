@@ -14,7 +14,7 @@ def main(argv: List[str]) -> int:
     if len(argv) not in (1, 2) or argv[0] not in known or argv[1:] not in ([], ["--fixed"]):
         sys.stderr.write("give one of {}\n".format(", ".join(known)))
         return 2
-    _no_core_file()
+    _without_traces()
     common = importlib.import_module("recipes.common")
     with common.Room() as room:
         result = known[argv[0]].recipe(room, bool(argv[1:]))
@@ -32,8 +32,13 @@ def _recipes() -> Any:
     return package
 
 
-def _no_core_file() -> None:
-    if os.name == "posix":
+def _without_traces() -> None:
+    """A crash leaves no core file, and on Windows opens no dialog."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.SetErrorMode(msvcrt.SEM_FAILCRITICALERRORS | msvcrt.SEM_NOGPFAULTERRORBOX)
+    else:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -154,7 +154,7 @@ def ident_reused(room: Room, fixed: bool) -> Outcome:
 
 
 def _forks(_build: Build) -> str:
-    return ALWAYS if hasattr(os, "fork") else NEVER
+    return ALWAYS if os.name == "posix" else NEVER
 
 
 @failure(

@@ -12,6 +12,8 @@ from .common import ALWAYS, CHILD, NEVER, OFTEN, Build, Outcome, Room, failure, 
 from .ordering import SLOW, Gate, Slow
 
 HANG_SECONDS = 4.0
+#: Whether memory that was freed can still be read is up to the system's allocator.
+TRIES = 5
 
 
 @failure(
@@ -21,6 +23,7 @@ HANG_SECONDS = 4.0
     OWN_CURSOR,
     happens=since(3, 12),
     where=CHILD,
+    tries=TRIES,
 )
 def crash_cursor(room: Room, fixed: bool) -> Outcome:
     """A is adapting a parameter when B executes on the same cursor."""
@@ -62,6 +65,7 @@ def crash_cursor_load(room: Room, fixed: bool) -> Outcome:
     "Close it when the other threads have ended.",
     happens=lambda build: ALWAYS if build.python >= (3, 11) else OFTEN,
     where=CHILD,
+    tries=TRIES,
 )
 def crash_close(room: Room, fixed: bool) -> Outcome:
     """A is inside a long statement when B closes."""
