@@ -47,7 +47,9 @@ WAL_RESET_FIRST, WAL_RESET_FIXED = (3, 7, 0), (3, 51, 3)
 WITHDRAWN_SQLITE = (3, 52, 0)
 
 WIDGET_EXTENSION = "@jupyter-widgets/jupyterlab-manager"
-_NEW_ENVIRONMENT = 'uv venv --clear --managed-python --python 3.13 && uv pip install -e ".[test]"'
+_NEW_ENVIRONMENT = (
+    'uv venv --clear --managed-python --python 3.13\nuv pip install -e ".[test]"'  # in any shell
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Check:
         name: what was looked at.
         status: `OK`, `WARNING` or `MISSING`.
         found: what there is, in words.
-        mend: the command (or step) that mends it; empty when nothing needs mending.
+        mend: the commands (or steps) that mend it, a line each; empty when nothing needs mending.
     """
 
     name: str
@@ -74,7 +76,8 @@ def checks(root: Path = ROOT) -> list[Check]:
         check_sqlite(),
         check_wal_reset_bug(),
         check_threading_mode(),
-        check_wal("WAL in the course folder", root),
+        # A warning at most: all databases of the course are in the temporary folder.
+        check_wal("WAL in the course folder", root, WARNING),
         check_wal("WAL in the temporary folder", Path(tempfile.gettempdir())),
         *check_packages(root),
         check_frameworks(root),
@@ -87,7 +90,10 @@ def table(root: Path = ROOT) -> pd.DataFrame:
     """The checks as a table, columns ``check``, ``status``, ``found``, ``mend``."""
     import pandas as pd
 
-    rows = [(check.name, check.status, check.found, check.mend) for check in checks(root)]
+    rows = [
+        (check.name, check.status, check.found, check.mend.replace("\n", ", then "))
+        for check in checks(root)
+    ]
     return pd.DataFrame(rows, columns=["check", "status", "found", "mend"])
 
 
@@ -169,17 +175,23 @@ def _mend_mode(stated: int, expected: int) -> str:
     return "" if stated == expected else _NEW_ENVIRONMENT
 
 
-def check_wal(name: str, folder: Path) -> Check:
-    """Whether a database in `folder` can use write-ahead logging (network disks often cannot)."""
+def check_wal(name: str, folder: Path, otherwise: str = MISSING) -> Check:
+    """Whether a database in `folder` can use write-ahead logging (network disks often cannot).
+
+    Args:
+        name: the name of the check.
+        folder: where to try.
+        otherwise: the status if it cannot.
+    """
     try:
         supported = databases.wal_supported(folder)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         mend = f"make {folder} writable, or copy the course to a folder of yours"
-        return Check(name, MISSING, f"no database can be made in {folder} ({reason})", mend)
+        return Check(name, otherwise, f"no database can be made in {folder} ({reason})", mend)
     if not supported:
         mend = f"copy the course from {folder} to a local disk, or set TMPDIR to a folder on one"
-        return Check(name, MISSING, f"the file system of {folder} refuses WAL", mend)
+        return Check(name, otherwise, f"the file system of {folder} refuses WAL", mend)
     return Check(name, OK, "supported")
 
 
@@ -302,7 +314,10 @@ def lab_page() -> dict[str, Any]:
 
 
 def check_kernel() -> Check:
-    """Whether the notebooks' kernel, ``python3``, is this very Python."""
+    """Whether the notebooks' kernel, ``python3``, is this very Python.
+
+    Another one is a warning: it may have all that the course needs.
+    """
     name, mend = "kernel", "python -m ipykernel install --sys-prefix"
     try:
         command = kernel_command()
@@ -312,7 +327,7 @@ def check_kernel() -> Check:
         return Check(name, MISSING, "there is no kernel named python3", mend)
     # A bare name is replaced by Jupyter with its own interpreter.
     if os.path.isabs(command) and not _same_environment(command):
-        return Check(name, MISSING, f"python3 starts another Python: {command}", mend)
+        return Check(name, WARNING, f"python3 starts another Python: {command}", mend)
     return Check(name, OK, "python3 is this Python")
 
 
@@ -378,8 +393,8 @@ def lines(found: list[Check]) -> Iterator[str]:
     width = max(len(check.name) for check in found)
     for check in found:
         yield f"{check.status:8} {check.name:{width}}  {check.found}"
-        if check.mend:
-            yield f"{'':8} {'':{width}}  mend: {check.mend}"
+        for command in check.mend.splitlines():
+            yield f"{'':8} {'':{width}}  mend: {command}"
     counts = {status: sum(c.status == status for c in found) for status in (WARNING, MISSING)}
     ready = "not ready" if counts[MISSING] else "ready"
     plural = "" if counts[WARNING] == 1 else "s"

@@ -203,9 +203,7 @@ def write_to_a_read_only_file(kind, mode):
             add(-1)(connection)
         os.chmod(database.path, 0o444)
         os.chmod(database.folder, 0o555)
-        for folder in list(database.folder.parents)[:-2]:
-            with suppress(PermissionError):
-                os.chmod(folder, 0o755)
+        os.chmod(database.folder.parent, 0o755)  # the sandbox's own folder
         if os.geteuid() == 0:
             # The superuser may write to everything.
             os.setegid(65534)
@@ -248,6 +246,14 @@ def test_a_read_only_folder_with_wal_refuses_even_reading(kind):
     expected = ("attempt to write a readonly database", "unable to open database file")
     assert write in expected
     assert read in expected
+
+
+@posix
+def test_the_folder_of_temporary_files_keeps_its_mode(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    tmp_path.chmod(0o700)
+    sandbox.call(write_to_a_read_only_file, PerThread, "delete", seconds=30)
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
 
 
 # -- the file is taken away --------------------------------------------------------------
