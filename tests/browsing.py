@@ -21,6 +21,11 @@ from urllib.parse import quote, urlsplit
 
 import psutil
 import pytest
+
+if not os.environ.get("CI"):
+    reason = "Playwright is not installed: uv run --extra test --extra browser pytest"
+    pytest.importorskip("playwright", reason=reason)
+
 from playwright.sync_api import Browser, Page, Playwright, TimeoutError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -265,3 +265,15 @@ def test_a_child_writes_utf_8_whatever_the_machine_does(monkeypatch):
     assert result.kind == "returned"
     assert "Größe: 3 € → 4" in result.stderr
     assert "utf-8" in result.stderr.lower()
+
+
+# -- other set-ups -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("ci", "ending"), [("", pytest.skip.Exception), ("1", ImportError)])
+def test_without_playwright_the_browser_is_left_out_and_ci_fails(ci, ending, monkeypatch):
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setitem(sys.modules, "playwright", None)
+    monkeypatch.delitem(sys.modules, "playwright.sync_api", raising=False)
+    with pytest.raises(ending, match=r"playwright|--extra browser"):
+        runpy.run_path(str(ROOT / "tests" / "browsing.py"))
