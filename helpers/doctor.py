@@ -166,7 +166,10 @@ def check_threading_mode() -> Check:
     if compiled == 0:
         return Check(name, MISSING, f"{found}; no second thread may use SQLite", newer_sqlite())
     if compiled == 2:
-        found += "; a connection shared between threads can crash Python"
+        found += (
+            "; a connection shared between threads crashes Python, also where notebooks 01 to 03 "
+            "show errors and hangs"
+        )
         return Check(name, WARNING, found, newer_sqlite())
     return Check(name, OK if stated == expected else WARNING, found, _mend_mode(stated, expected))
 

@@ -113,6 +113,7 @@ def test_withdrawn_sqlite_is_a_warning():
         ("THREADSAFE=1", 3, OK, "serialized (THREADSAFE=1)"),
         ("THREADSAFE=1", 1, WARNING, "believe THREADSAFE"),
         ("THREADSAFE=2", 1, WARNING, "multi-thread (THREADSAFE=2)"),
+        ("THREADSAFE=2", 1, WARNING, "where notebooks 01 to 03 show errors"),
         ("THREADSAFE=0", 0, MISSING, "single-thread (THREADSAFE=0)"),
         ("COMPILER=gcc", 3, WARNING, "SQLite does not say"),
     ],
