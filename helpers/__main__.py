@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -39,5 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(module.main(arguments))
 
 
+def _any_text() -> None:
+    """What the terminal's encoding does not know, in a traceback or a path, becomes "?"."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 if __name__ == "__main__":
+    _any_text()
     sys.exit(main())

@@ -4,22 +4,42 @@ import errno
 import functools
 import gc
 import locale
+import multiprocessing
 import os
 import runpy
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import elsewhere
+import nbformat
+import pandas as pd
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
-from helpers import databases, failures, sandbox, soundness
+from helpers import (
+    databases,
+    doctor,
+    failures,
+    load,
+    regimes,
+    sandbox,
+    soundness,
+    symptoms,
+    workloads,
+)  # fmt: skip
 from helpers.explorer import Program, explore
+from helpers.failures import survey
 from helpers.failures.recipes import common
+from helpers.scenarios import begin, no_increment_lost
+from helpers.strategies.per_thread import PerThread
 from helpers.web import processes, servers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,18 +84,20 @@ def test_what_a_block_left_goes_with_the_process(tmp_path):
     assert sandbox.call(leave).get()
 
 
-def leave_a_cursor_open(path):
-    """Read one of two rows; the cursor is in a reference cycle, as one in a traceback is."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    cycle = [connection.execute("SELECT id FROM counter UNION ALL SELECT 2")]
-    cycle.append(cycle)
+@pytest.fixture
+def left_open():
+    """A program whose threads read one of two rows; the cursor is left in a reference cycle."""
 
+    def leave_a_cursor_open(path):
+        connection = sqlite3.connect(path, isolation_level=None)
+        cycle = [connection.execute("SELECT id FROM counter UNION ALL SELECT 2")]
+        cycle.append(cycle)
 
-left_open = Program("counter", dict.fromkeys("AB", leave_a_cursor_open), lambda end: True)
+    return Program("counter", dict.fromkeys("AB", leave_a_cursor_open), lambda end: True)
 
 
 @linux
-def test_programs_that_leave_a_cursor_open_are_explored(open_files_stay, tmp_path):
+def test_programs_that_leave_a_cursor_open_are_explored(left_open, open_files_stay, tmp_path):
     found = explore(left_open, show=False)
     assert found.complete
     assert found.schedules >= 2
@@ -96,7 +118,7 @@ def test_programs_that_keep_a_cursor_open_are_explored(open_files_stay):
 
 
 @linux
-def test_programs_that_leave_a_cursor_open_are_run_freely():
+def test_programs_that_leave_a_cursor_open_are_run_freely(left_open):
     def free_runs():
         gc.disable()
         with elsewhere.open_files_stay():
@@ -277,3 +299,121 @@ def test_without_playwright_the_browser_is_left_out_and_ci_fails(ci, ending, mon
     monkeypatch.delitem(sys.modules, "playwright.sync_api", raising=False)
     with pytest.raises(ending, match=r"playwright|--extra browser"):
         runpy.run_path(str(ROOT / "tests" / "browsing.py"))
+
+
+@pytest.mark.parametrize(
+    ("command", "typed", "answer"),
+    [
+        ("-S -m helpers doctor", b"", b"WAL in the course folder"),
+        ("-m helpers scenarios atomic", b"", b"All counts are as derived."),
+        (
+            "-m helpers diagnose",
+            "OperationalError: no such table: “Fäden→”".encode(),
+            b"no such table",
+        ),
+    ],
+    ids=["doctor", "scenarios", "diagnose"],
+)
+def test_commands_where_text_is_cp1252(command, typed, answer):
+    environment = {**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(
+        [sys.executable, *command.split()],
+        cwd=ROOT, env=environment, input=typed, capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == b""
+    assert answer in done.stdout
+
+
+@pytest.fixture
+def with_crlf(tmp_path):
+    """A copy of a folder whose text files have the line ends of a checkout on Windows."""
+
+    def copy(folder):
+        target = tmp_path / folder
+        target.mkdir(parents=True)
+        for path in (ROOT / folder).iterdir():
+            if path.suffix in (".csv", ".toml", ".txt", ".ipynb"):
+                text = path.read_bytes().replace(b"\r\n", b"\n")
+                (target / path.name).write_bytes(text.replace(b"\n", b"\r\n"))
+        return target
+
+    return copy
+
+
+def test_samples_are_the_same_with_crlf(with_crlf, monkeypatch):
+    before = {name: read() for name, read in databases._ROWS.items()}
+    monkeypatch.setattr(databases, "DATA", with_crlf("data"))
+    assert {name: read() for name, read in databases._ROWS.items()} == before
+
+
+def test_tables_are_the_same_with_crlf(with_crlf):
+    data = with_crlf("data")
+    assert survey.read(data / "failures.csv") == survey.read()
+    assert symptoms.entries(data / "errors.toml") == symptoms.entries()
+    columns = {"index_col": 0, "dtype": str, "keep_default_na": False}
+    assert pd.read_csv(data / "autocommit.csv", **columns).equals(regimes.table())
+
+
+CELL = """
+from helpers import databases, load, sandbox, workloads
+from helpers.explorer import Program, explore
+from helpers.scenarios import begin, no_increment_lost
+from helpers.strategies.per_thread import PerThread
+
+program = Program("counter", [begin("IMMEDIATE")] * 2, no_increment_lost)
+assert explore(program, show=False).proved
+assert sandbox.run_load(workloads.Increment(5), PerThread, threads=2).get().ok
+with databases.fresh("investments") as database:
+    assert database.query("SELECT count(*) FROM Investment") == [(1000,)]
+"""
+
+
+def test_a_notebook_runs_in_a_folder_with_umlauts_and_without_a_home(tmp_path):
+    course = tmp_path / "Fäden für alle (2. Kurs)"
+    for folder in ("helpers", "data"):
+        shutil.copytree(ROOT / folder, course / folder)
+    nbformat.write(new_notebook(cells=[new_code_cell(CELL)]), course / "Übung.ipynb")
+    nowhere = dict.fromkeys(("HOME", "USERPROFILE", "XDG_CONFIG_HOME"), "/nonexistent")
+    environment = {**os.environ, **nowhere, "PYTHONPATH": str(course)}
+    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "MPLCONFIGDIR"):
+        environment.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q", "."],
+        cwd=course, env=environment, capture_output=True, encoding="utf-8", timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="users are POSIX")
+def test_the_kit_needs_no_rights():
+    def without_rights(folder):
+        if os.geteuid() == 0:
+            os.setegid(65534)
+            os.seteuid(65534)
+        tempfile.tempdir = folder
+        program = Program("counter", [begin("IMMEDIATE")] * 2, no_increment_lost)
+        run = load.run(workloads.Increment(5), PerThread, threads=2)
+        return explore(program, show=False).proved, run.ok, doctor.check_wal("", Path("/")).status
+
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        assert sandbox.call(without_rights, folder).get() == (True, True, doctor.MISSING)
+
+
+@linux
+def test_databases_of_the_explorer_where_there_is_no_memory_folder(tmp_path, monkeypatch):
+    seen = []
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != "/dev/shm" and real(path, mode))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    explore(Program("counter", {"A": seen.append}, lambda end: True), show=False)
+    assert {Path(path).parents[2] for path in seen} == {tmp_path}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no forkserver")
+def test_an_exploration_over_processes_from_a_forkserver():
+    program = Program("counter", [begin("IMMEDIATE")] * 2, no_increment_lost)
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        assert explore(program, executor=pool) == explore(program)
