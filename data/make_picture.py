@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from helpers import figures, sandbox, workloads
-from helpers.strategies.shared import SharedConnection
+from helpers.strategies import SharedConnection
 
 
 class OneLock(SharedConnection):

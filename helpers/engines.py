@@ -13,8 +13,12 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from helpers.strategies import Connect, transactions
-from helpers.strategies.settings import AS_IT_IS, Path_, Settings, check_file
+from helpers.strategies import AS_IT_IS, Connect, Settings
+
+Path_ = str | os.PathLike[str]
+
+#: What may stand after BEGIN (https://www.sqlite.org/lang_transaction.html).
+BEGINS = ("DEFERRED", "IMMEDIATE", "EXCLUSIVE")
 
 
 class Base(DeclarativeBase):
@@ -57,7 +61,7 @@ def open_engine(
         path: the database file.
         connect: opens a connection, by default `sqlite3.connect`; pass `History.connect` to
             record the calls.
-        begin: ``"IMMEDIATE"``, or another of `transactions.BEGINS`.
+        begin: ``"IMMEDIATE"``, or another of `BEGINS`.
         settings: of each connection: journal mode, busy timeout and so on.
         options: passed on to `create_engine`; ``pool_size``, for instance.
 
@@ -67,20 +71,27 @@ def open_engine(
     """
     if "isolation_level" in options:
         raise TypeError("leave isolation_level= out: what a transaction begins with is begin=")
-    default = transactions.check_begin(begin)
+    default = _checked(begin)
+    if os.fsdecode(path).startswith((":memory:", "file:")):
+        raise ValueError(f"give a file, not {path!r}: each connection would have its own")
     engine = create_engine(
         URL.create("sqlite", database=os.fspath(path)),
         creator=lambda: settings.open(path, connect or sqlite3.connect),
         **options,
     )
-    check_file(path, engine)
 
     @event.listens_for(engine, "begin")
     def send_begin(connection: Connection) -> None:
         chosen = connection.get_execution_options().get("begin", default)
-        connection.exec_driver_sql(f"BEGIN {transactions.check_begin(chosen)}")
+        connection.exec_driver_sql(f"BEGIN {_checked(chosen)}")
 
     return engine
+
+
+def _checked(begin: str) -> str:
+    if begin.upper() not in BEGINS:
+        raise ValueError(f"begin must be one of {', '.join(BEGINS)}, not {begin!r}")
+    return begin.upper()
 
 
 class Sessions:

@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 
-from helpers.strategies.shared import SharedConnection
+from helpers.strategies import SharedConnection
 
 
 class Base(SharedConnection):

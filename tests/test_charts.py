@@ -3,7 +3,7 @@
 import pytest
 
 from helpers import charts, load, workloads
-from helpers.strategies.locks import TransactionLock
+from helpers.strategies import TransactionLock
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import gc
 import pytest
 
 from helpers import collector, load, workloads
-from helpers.strategies.locks import TransactionLock
+from helpers.strategies import TransactionLock
 
 
 @pytest.fixture

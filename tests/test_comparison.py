@@ -3,7 +3,7 @@ import pytest
 from helpers import comparison, load, sandbox, workloads
 from helpers.history import CallError, History
 from helpers.sandbox import SandboxResult
-from helpers.strategies.shared import SharedConnection
+from helpers.strategies import SharedConnection
 from helpers.workloads import Audit
 
 

@@ -11,7 +11,7 @@ from attempts import Base, NeverReleased, NoRollback, WholeUnit
 
 from helpers import exercises, workloads
 from helpers.predictions import predict
-from helpers.strategies.shared import SharedConnection
+from helpers.strategies import SharedConnection
 
 
 class OnlyTheCommit(Base):

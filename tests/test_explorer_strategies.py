@@ -24,12 +24,7 @@ from helpers.explorer.runner import Runner
 from helpers.explorer.search import Tally, depth_first
 from helpers.explorer.statements import kind_of
 from helpers.scenarios import autocommit, no_increment_lost
-from helpers.strategies import per_thread, writer
-from helpers.strategies.locks import TransactionLock
-from helpers.strategies.per_thread import PerThread
-from helpers.strategies.pool import Pool
-from helpers.strategies.retry import Retry
-from helpers.strategies.writer import Writer
+from helpers.strategies import PerThread, Pool, Retry, TransactionLock, Writer, per_thread, writer
 
 
 def unit(connection):

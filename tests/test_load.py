@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from helpers import databases, load, sandbox, workloads
-from helpers.strategies.shared import CheckedConnection, SharedConnection
+from helpers.strategies import CheckedConnection, SharedConnection
 from helpers.workloads import Audit, Workload
 
 

@@ -10,9 +10,7 @@ import pytest
 
 from helpers import databases, exercises
 from helpers.opened import Opened
-from helpers.strategies.locks import TransactionLock
-from helpers.strategies.per_thread import PerThread
-from helpers.strategies.pool import Pool
+from helpers.strategies import PerThread, Pool, TransactionLock
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from helpers import comparison, processload, workloads
-from helpers.strategies.per_thread import PerThread
+from helpers.strategies import PerThread
 
 
 class NoTransaction:

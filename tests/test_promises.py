@@ -11,10 +11,7 @@ import pytest
 from helpers import exercises, workloads
 from helpers.exercises import promises
 from helpers.explorer.guard import Unseen
-from helpers.strategies.locks import StatementLock, TransactionLock
-from helpers.strategies.per_thread import PerThread
-from helpers.strategies.pool import Pool
-from helpers.strategies.shared import SharedConnection
+from helpers.strategies import PerThread, Pool, SharedConnection, StatementLock, TransactionLock
 
 
 class Locked:

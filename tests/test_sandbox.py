@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from helpers import sandbox, workloads
-from helpers.strategies.shared import SharedConnection
+from helpers.strategies import SharedConnection
 
 POSIX = os.name == "posix"
 

@@ -9,7 +9,7 @@ import pytest
 from units import elsewhere, increment, look
 
 from helpers import databases
-from helpers.strategies.retry import Retry, is_busy
+from helpers.strategies import Retry, is_busy
 
 
 class Clock:

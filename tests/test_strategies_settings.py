@@ -3,13 +3,12 @@
 import sqlite3
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from units import PATIENCE, add, elsewhere, stored
 
 from helpers import databases
-from helpers.strategies.settings import AS_IT_IS, DURABLE, FAST, Settings, check_file
+from helpers.strategies import AS_IT_IS, DURABLE, FAST, PerThread, Settings
 
 
 def pragma(connection, name):
@@ -61,25 +60,6 @@ def test_a_connection_begins_no_transaction_by_itself_and_serves_any_thread(data
         elsewhere(add(1), connection)
         assert not connection.in_transaction
         assert stored(database) == 1
-
-
-@pytest.mark.parametrize("name", ["x y.db", "a%20b.db", "q#1.db", "ü.db"])
-def test_read_only_refuses_every_write_whatever_the_name(name):
-    with databases.Database() as database:
-        path = database.folder / name
-        with closing(DURABLE.open(path)) as connection:
-            connection.execute("CREATE TABLE t (x)")
-            with closing(DURABLE.open(path, read_only=True)) as reader:
-                assert reader.execute("SELECT * FROM t").fetchall() == []
-                with pytest.raises(sqlite3.OperationalError, match="readonly"):
-                    reader.execute("INSERT INTO t VALUES (1)")
-
-
-def test_read_only_does_not_make_a_file(database):
-    path = database.folder / "missing.db"
-    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
-        AS_IT_IS.open(path, read_only=True)
-    assert not path.exists()
 
 
 def test_options_are_passed_on(database):
@@ -162,9 +142,10 @@ def test_capitals_do_not_matter(database):
         assert pragma(connection, "journal_mode") == "wal"
 
 
-def test_a_file_is_known_by_its_absolute_path(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    here = Path.cwd()
-    assert check_file("a.db", None) == check_file(b"a.db", None) == str(here / "a.db")
-    assert check_file(Path("a.db"), None) == str(here / "a.db")
-    assert check_file("file:a.db", None) == "file:a.db"
+def test_they_are_applied_to_every_connection_of_a_strategy(database):
+    made = FAST.applied_to(PerThread, timeout=7)
+    with closing(made(database)) as strategy:
+        asked = lambda connection: connection.execute("PRAGMA synchronous").fetchone()  # noqa: E731
+        assert strategy.write(asked) == elsewhere(strategy.read, asked) == (1,)
+        assert strategy.timeout == 7
+    assert made.__name__ == "PerThread"

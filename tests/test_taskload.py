@@ -9,7 +9,7 @@ pytest.importorskip("aiosqlite")
 import aiosqlite
 
 from helpers import comparison, workloads
-from helpers.strategies.per_thread import PerThread
+from helpers.strategies import PerThread
 from helpers.tasks import load as taskload
 from helpers.workloads import Audit, Cancelled
 

@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from helpers.exercises import transfers
-from helpers.strategies.retry import Retry
+from helpers.strategies import Retry
 
 SELECT = "SELECT balance FROM account WHERE id = ?"
 UPDATE = "UPDATE account SET balance = balance + ? WHERE id = ?"

@@ -8,8 +8,7 @@ import pytest
 
 from helpers import exercises, explorer
 from helpers.exercises import writers
-from helpers.strategies.locks import TransactionLock
-from helpers.strategies.writer import Writer
+from helpers.strategies import TransactionLock, Writer
 
 
 class OneByOne:

@@ -9,12 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from helpers import strategies
-from helpers.strategies.locks import TransactionLock
-from helpers.strategies.per_thread import PerThread
-from helpers.strategies.pool import Pool
-from helpers.strategies.writer import Writer
 
-RIGHT = (TransactionLock, PerThread, Pool, Writer)
 ROOM = str(Path(strategies.__file__).parent)
 
 #: Seconds after which something that should have happened counts as never happening.

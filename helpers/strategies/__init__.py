@@ -2,6 +2,9 @@
 
 The unit that must be protected is a *unit of work*, never a statement: what has to
 happen as a whole, reading included. So a strategy takes functions, not SQL.
+
+Each strategy is one file, to be copied into an application: it needs the standard library only.
+`flawed` holds their counterparts, which lose work.
 """
 
 from __future__ import annotations
@@ -9,6 +12,40 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from helpers.strategies.flawed import (
+    CheckedConnection,
+    LockableCursor,
+    SharedConnection,
+    StatementLock,
+)
+from helpers.strategies.per_thread import PerThread
+from helpers.strategies.pool import Pool
+from helpers.strategies.retry import Retry, is_busy
+from helpers.strategies.settings import AS_IT_IS, DURABLE, FAST, OutcomeUnknown, Settings
+from helpers.strategies.transaction_lock import TransactionLock
+from helpers.strategies.writer import Writer
+
+__all__ = [
+    "AS_IT_IS",
+    "DURABLE",
+    "FAST",
+    "CheckedConnection",
+    "Connect",
+    "LockableCursor",
+    "OutcomeUnknown",
+    "PerThread",
+    "Pool",
+    "Retry",
+    "Settings",
+    "SharedConnection",
+    "StatementLock",
+    "Strategy",
+    "TransactionLock",
+    "UnitOfWork",
+    "Writer",
+    "is_busy",
+]
 
 #: What a strategy runs: takes an open connection, returns a result, commits nothing itself.
 UnitOfWork = Callable[[sqlite3.Connection], Any]
@@ -31,4 +68,4 @@ class Strategy(Protocol):
         """Run it against one consistent snapshot and return its result."""
 
     def close(self) -> None:
-        """Close every connection the strategy opened. Calling it again does nothing."""
+        """Wait for the units that run, and close every connection. Again: nothing happens."""

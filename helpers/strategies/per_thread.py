@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import weakref
@@ -9,168 +10,153 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from helpers.strategies import Connect, UnitOfWork, transactions
-from helpers.strategies.errors import ClosedError, NestedError, Process, WaitTimeout
-from helpers.strategies.guarded import Guarded
-from helpers.strategies.retry import Retry
-from helpers.strategies.settings import AS_IT_IS, Path_, Settings, check_file, check_seconds
+try:
+    from .settings import OutcomeUnknown
+except ImportError:  # this file alone
+
+    class OutcomeUnknown(RuntimeError):  # type: ignore[no-redef]
+        """Whether the unit of work is stored is not known: look before you run it again."""
+
+
+Unit = Callable[[sqlite3.Connection], Any]
 
 
 class PerThread:
-    """A connection for each thread, and IMMEDIATE write transactions.
+    """A connection for each thread, and write transactions that begin IMMEDIATE.
 
-    Nothing is shared, so readers need no lock, and in WAL mode they work beside the writer.
-    Writers wait for each other in BEGIN IMMEDIATE, inside SQLite, whose busy handler is not
-    a queue: under heavy writing some threads wait long.
-
-    A connection is closed when its thread ends or when the strategy is closed, whichever
-    comes first; so it may be used from thread pools, and threads may die.
+    Readers need no lock, and in WAL mode work beside the writer. Writers wait for each other
+    inside SQLite, whose busy handler is no queue. `write` and `read` take a function of the
+    connection and return its result once its transaction is committed. If they raise, nothing
+    is stored, but for `OutcomeUnknown`.
 
     Args:
         path: the database file.
-        connect: opens a connection; pass `History.connect` to record the calls.
-        settings: of each connection.
-        begin: how write transactions begin. With ``"DEFERRED"`` a unit that reads before it
-            writes can be refused at once; then give `retry` too.
-        retry: runs refused units of work again; None for never.
-        timeout: seconds that `close` waits for units that still run.
+        connect: opens a connection as `sqlite3.connect` does; `Settings.open` is one.
+        begin: how write transactions begin; with ``"DEFERRED"`` give `retry` too.
+        retry: a decorator that runs a unit again when SQLite was busy, such as ``Retry()``.
+        timeout: seconds that `close` waits for units that run.
 
-    Raises:
-        ValueError: for a database in memory, or an unknown `begin`.
+    Limits: what a unit sets on its connection (``row_factory``, PRAGMAs, TEMP tables, attached
+    files) stays: set it for all, in `connect`. A cursor left half read, in an exception that is
+    kept, keeps its snapshot. That the file was replaced while it was open goes unnoticed.
     """
 
     def __init__(
         self,
-        path: Path_,
-        connect: Connect = sqlite3.connect,
-        *,
-        settings: Settings = AS_IT_IS,
+        path: str | os.PathLike[str],
+        connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
         begin: str = "IMMEDIATE",
-        retry: Retry | None = None,
+        retry: Callable[[Any], Any] = lambda function: function,
         timeout: float = 30.0,
     ) -> None:
-        self._path = check_file(path, self)
-        self._connect = connect
-        self._settings = settings
-        self.begin = transactions.check_begin(begin)
-        self.retry = retry
-        self.timeout = check_seconds("timeout", timeout)
-        self._local = threading.local()
-        self._owned: dict[int, _Owned] = {}
-        self._process = Process()
-        self._closed = False
+        if os.fsdecode(path).startswith((":memory:", "file:")):
+            raise ValueError(f"give a file, not {path!r}: in memory each connection has its own")
+        self._path, self._connect, self.timeout = os.path.realpath(path), connect, timeout
+        self.begin, self.retry, self._pid, self._closed = begin, retry, os.getpid(), False
+        self._local, self._all = threading.local(), dict[sqlite3.Connection, Any]()
 
-    def write(self, unit_of_work: UnitOfWork, /) -> Any:
-        """Run it inside one write transaction and return its result once that is committed.
+    def write(self, unit_of_work: Unit, /) -> Any:
+        """Run it inside one write transaction."""
+        return self.retry(self._run)(unit_of_work, f"BEGIN {self.begin}", reads=False)
 
-        Raises:
-            NestedError, ClosedError, ForkedError, UnitError, MovedError: if the unit is refused.
-            sqlite3.Error, Exception: what SQLite or the unit raise.
-        """
-        if self.retry is not None:
-            return self.retry.call(self._write, unit_of_work)
-        return self._write(unit_of_work)
+    def read(self, unit_of_work: Unit, /) -> Any:
+        """Run it against one snapshot; it cannot write."""
+        return self._run(unit_of_work, "BEGIN", reads=True)
 
-    def _write(self, unit_of_work: UnitOfWork) -> Any:
-        return self._run(lambda connection: connection.write(unit_of_work, self.begin))
-
-    def read(self, unit_of_work: UnitOfWork, /) -> Any:
-        """Run it against one snapshot and return its result; raises what `write` raises."""
-        return self._run(lambda connection: connection.read(unit_of_work))
+    def close(self) -> None:
+        """Wait for the units that run, and close all connections; later units raise."""
+        self._check()
+        self._closed, deadline, late = True, monotonic() + self.timeout, []
+        for connection, (in_use, thread) in list(self._all.items()):
+            if in_use.acquire(timeout=max(0.0, deadline - monotonic())):
+                _close(self._all, connection, self._pid)
+                in_use.release()
+            else:
+                late.append(thread)
+        if late:
+            raise TimeoutError(f"still in a unit after {self.timeout} s: {', '.join(late)}")
 
     @property
     def open_connections(self) -> list[str]:
-        """Names of the threads that have an open connection, in the order of opening."""
-        return [owned.thread for owned in list(self._owned.values())]
+        """Names of the threads that have a connection, in the order of opening."""
+        return [thread for _, thread in list(self._all.values())]
 
-    def _run(self, use: Callable[[Guarded], Any]) -> Any:
-        self._process.check(self)
-        owned: _Owned = getattr(self._local, "owned", None) or self._open()
-        if owned.busy:
-            raise NestedError(self)
-        with owned.in_use:
+    def _run(self, unit: Unit, begin: str, reads: bool) -> Any:
+        self._check()
+        mine: _Mine = getattr(self._local, "mine", None) or self._new()
+        with mine.in_use:
             if self._closed:
-                # `close` may have looked before this connection was there.
-                _close(self._owned, owned, self._process)
-                raise ClosedError(self)
-            owned.busy = True
+                _close(self._all, mine.connection, self._pid)
+                raise RuntimeError("this PerThread is closed: make a new one")
             try:
-                return use(owned.connection)
-            finally:
-                owned.busy = False
+                mine.connection.execute(f"PRAGMA query_only = {int(reads)}")
+                return _transact(self._path, mine.connection, begin, unit)
+            except sqlite3.ProgrammingError:  # the unit may have closed it
+                del self._local.mine
+                raise
 
-    def _open(self) -> _Owned:
-        if self._closed:
-            raise ClosedError(self)
-        owned = _Owned(Guarded(self._settings, self._path, self._connect))
-        try:
-            # The thread-local dies with its thread; nobody else refers to the mark.
-            mark = self._local.mark = _Mark()
-            weakref.finalize(mark, _close, self._owned, owned, self._process)
-            self._owned[id(owned)] = owned
-            self._local.owned = owned
-        except BaseException:
-            owned.connection.close()
-            raise
-        return owned
+    def _new(self) -> _Mine:
+        mine = self._local.mine = _Mine(_open(self._path, self._connect))
+        self._all[mine.connection] = mine.in_use, threading.current_thread().name
+        end = weakref.finalize(mine, _close, self._all, mine.connection, self._pid)
+        end.atexit = False  # when the interpreter ends, a daemon thread may be using it
+        return mine
 
-    def check_outside(self) -> None:
-        """Do nothing where the strategy may be closed.
-
-        Raises:
-            NestedError, ForkedError: inside a unit of work, or in a forked process.
-        """
-        self._process.check(self)
-        mine: _Owned | None = getattr(self._local, "owned", None)
-        if mine is not None and mine.busy:
-            raise NestedError(self)
-
-    def close(self) -> None:
-        """Refuse new units, wait for those that run, close all connections. Again: nothing.
-
-        Raises:
-            WaitTimeout: if units run on for longer than `timeout`; their connections stay open,
-                and are closed when their threads end, or by another `close`.
-            NestedError, ForkedError: if a unit of work calls it, or a forked process.
-        """
-        self.check_outside()
-        self._closed = True
-        deadline = monotonic() + self.timeout
-        late = []
-        for owned in list(self._owned.values()):
-            if not owned.in_use.acquire(timeout=max(0.0, deadline - monotonic())):
-                late.append(owned.thread)
-                continue
-            try:
-                _close(self._owned, owned, self._process)
-            finally:
-                owned.in_use.release()
-        if late:
-            raise WaitTimeout(
-                f"cannot close: still in a unit of work after {self.timeout} s: {', '.join(late)}; "
-                "close again when they have ended"
-            )
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError("made before a fork: make a strategy in each process")
+        if self._path in _units():
+            raise RuntimeError("a unit of work within another: pass on the outer one's connection")
 
 
-class _Owned:
-    """One thread's connection; `in_use` is held while a unit of work runs on it.
+class _Mine:
+    """A connection and its use: lives as long as its thread, which alone refers to it."""
 
-    `busy` says the same to the thread itself, which must not wait for its own lock.
-    """
-
-    def __init__(self, connection: Guarded) -> None:
-        self.connection = connection
-        self.thread = threading.current_thread().name
-        self.in_use = threading.Lock()
-        self.busy = False
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection, self.in_use = connection, threading.Lock()
 
 
-class _Mark:
-    """Lives as long as the thread that made it."""
+def _close(connections: dict[sqlite3.Connection, Any], one: sqlite3.Connection, pid: int) -> None:
+    if os.getpid() == pid and connections.pop(one, None):  # in a forked child it is the parent's
+        one.close()
 
 
-def _close(all_owned: dict[int, _Owned], owned: _Owned, process: Process) -> None:
-    """Close one connection, once: `pop` gives it to whoever asks first."""
-    # In a forked child the file's locks belong to the parent.
-    if process.is_this and all_owned.pop(id(owned), None) is not None:
-        owned.connection.close()
+def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Connection:
+    connection = connect(path, isolation_level="IMMEDIATE", check_same_thread=False)
+    # Inside a unit of work BEGIN, COMMIT and ROLLBACK are refused.
+    transaction = sqlite3.SQLITE_TRANSACTION
+    connection.set_authorizer(lambda action, *_: action == transaction and path in _units())
+    return connection
+
+
+def _units() -> set[str]:
+    """The databases in whose units of work this thread is, by whichever strategy."""
+    units: set[str] = vars(threading.current_thread()).setdefault("sqlite_units", set())
+    return units
+
+
+def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit) -> Any:
+    """Run `unit` between BEGIN and COMMIT; after any exception ROLLBACK."""
+    commits = False
+    try:
+        connection.execute(begin)
+        _units().add(path)
+        result = unit(connection)
+        _units().discard(path)
+        if not connection.in_transaction:
+            raise OutcomeUnknown("SQLite ended the transaction inside the unit: let its error out")
+        if hasattr(result, "__next__") or hasattr(result, "__await__"):
+            kind, result = type(result).__name__, None  # a cursor would keep its lock
+            raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")
+        commits = True
+        connection.commit()
+        return result
+    except BaseException as error:
+        _units().discard(path)
+        if connection.in_transaction:
+            connection.rollback()
+        elif commits and isinstance(error, sqlite3.Error):
+            raise OutcomeUnknown(f"the COMMIT failed, and may be done: {error}") from error
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_AUTH:
+            error.add_note("leave BEGIN, commit() and rollback() to the strategy")
+        raise

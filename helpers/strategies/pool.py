@@ -2,316 +2,166 @@
 
 from __future__ import annotations
 
-import linecache
-import queue
+import os
 import sqlite3
-import sys
 import threading
-import warnings
-import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
-from helpers.strategies import Connect, UnitOfWork, transactions
-from helpers.strategies.errors import ClosedError, NestedError, Process, WaitTimeout
-from helpers.strategies.fairness import FairLock
-from helpers.strategies.guarded import Guarded
-from helpers.strategies.settings import AS_IT_IS, Path_, Settings, check_file, check_seconds
+try:
+    from .settings import OutcomeUnknown
+except ImportError:  # this file alone
 
-Idle = queue.SimpleQueue["_Ticket | None"]
-
-
-@dataclass(frozen=True, eq=False)
-class Holder:
-    """Who has a connection checked out: the thread, the line that took it, and since when."""
-
-    thread: threading.Thread
-    line: str
-    write: bool
-    #: Whether the pool runs a unit of work on it, by `Pool.write` or `Pool.read`.
-    unit: bool = False
-    since: float = field(default_factory=monotonic)
-
-    def __str__(self) -> str:
-        seconds = monotonic() - self.since
-        return f"{self.thread.name} for {seconds:.1f} s, taken by `{self.line}`"
+    class OutcomeUnknown(RuntimeError):  # type: ignore[no-redef]
+        """Whether the unit of work is stored is not known: look before you run it again."""
 
 
-class _Place:
-    """One connection of a pool, and the number of the only ticket that is good for it."""
-
-    def __init__(self, connection: Guarded, idle: Idle) -> None:
-        self.connection = connection
-        self.valid = 0
-        # Not the queue itself: its tickets lead here, and the circle would keep the pool alive.
-        self._idle = weakref.ref(idle)
-
-    def put_back(self) -> None:
-        """A new ticket for whoever asks next; all older ones become worthless."""
-        idle = self._idle()
-        if idle is not None:
-            idle.put(_Ticket(self))
-
-    def close(self) -> None:
-        """Close the connection; no ticket is good for it any more."""
-        self.connection.close()
-        self.valid = -1
-
-
-class _Ticket:
-    """The right to use one connection, once: in the queue, or with whoever took it out.
-
-    If it gets lost, because Ctrl-C arrives between the queue and the thread that asked, the
-    connection is put back. An exception that somebody keeps also keeps the tickets in its
-    traceback: that is why a ticket is good for one use only.
-    """
-
-    _number = 0  # good for nothing, until it is made out
-
-    def __init__(self, place: _Place) -> None:
-        self._place = place
-        self._number = place.valid + 1
-        place.valid = self._number
-
-    @property
-    def connection(self) -> Guarded:
-        return self._place.connection
-
-    def use_up(self) -> None:
-        """Put the connection back, unless that was done already."""
-        if self._number and self._place.valid == self._number:
-            self._place.put_back()
-
-    __del__ = use_up
-
-    def close(self) -> Guarded:
-        """Close the connection for good and return it."""
-        self._place.close()
-        return self.connection
+Unit = Callable[[sqlite3.Connection], Any]
 
 
 class Pool:
-    """One writing connection and `readers` read-only ones, lent to one thread at a time.
+    """One connection that writes and `readers` that cannot, lent for one unit of work each.
 
-    The number of connections is fixed, however many threads there are. Readers are opened
-    with ``mode=ro``: no mistake in a unit of work can write through them. In WAL mode readers
-    and the writer do not wait for each other; in a rollback journal SQLite makes them. Threads
-    get a connection in the order in which they asked.
+    However many threads there are, the number of connections is fixed. In WAL mode the readers
+    work beside the writer. `write` and `read` take a function of the connection and return its
+    result once its transaction is committed. If they raise, nothing is stored, but for
+    `OutcomeUnknown`.
 
     Args:
         path: the database file.
-        connect: opens a connection; pass `History.connect` to record the calls.
-        readers: how many read-only connections.
-        settings: of each connection.
-        begin: how write transactions begin.
-        timeout: seconds that a thread waits for a connection.
+        connect: opens a connection as `sqlite3.connect` does; `Settings.open` is one.
+        readers: how many connections that read.
+        timeout: seconds that a thread waits for a connection, and `close` for the units that run.
 
-    Raises:
-        ValueError: for a database in memory, no readers, or an unknown `begin`.
+    Limits: what a unit sets on its connection (``row_factory``, PRAGMAs, TEMP tables, attached
+    files) stays, until a unit raises: set it for all, in `connect`. That the file was replaced
+    while it was open goes unnoticed.
     """
 
     def __init__(
         self,
-        path: Path_,
-        connect: Connect = sqlite3.connect,
-        *,
+        path: str | os.PathLike[str],
+        connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
         readers: int = 4,
-        settings: Settings = AS_IT_IS,
-        begin: str = "IMMEDIATE",
         timeout: float = 5.0,
     ) -> None:
-        path = check_file(path, self)
-        if readers < 1:
-            raise ValueError(f"readers must be at least 1, not {readers!r}")
-        self.begin = transactions.check_begin(begin)
-        self.timeout = check_seconds("timeout", timeout)
-        self._process = Process()
-        self._closed = False
-        self._holders: set[Holder] = set()
-        # Key: does the connection write? A SimpleQueue may be put to from a finalizer, which
-        # can run at any moment.
-        self._idle: dict[bool, Idle] = {True: queue.SimpleQueue(), False: queue.SimpleQueue()}
-        # A queue serves those who wait in no promised order, so one at a time waits for it.
-        self._turn = {True: FairLock(), False: FairLock()}
-        self._open: dict[bool, set[Guarded]] = {True: set(), False: set()}
-        try:
-            writer = self._add(True, Guarded(settings, path, connect))
-            # A writer can roll back what a crash left behind, a read-only connection cannot.
-            writer.connection.execute("PRAGMA schema_version").fetchone()
-            for _ in range(readers):
-                self._add(False, Guarded(settings, path, connect, read_only=True))
-        except BaseException:
-            self.close()
-            raise
+        if os.fsdecode(path).startswith((":memory:", "file:")) or readers < 1:
+            raise ValueError(f"give a file and at least one reader, not {path!r} and {readers!r}")
+        self._path, self._connect, self.timeout = os.path.realpath(path), connect, timeout
+        self._pid, self._closed, self._held = os.getpid(), False, set[threading.Thread]()
+        self._kinds = [*["read"] * readers, "write"]
+        self._next = {kind: threading.Lock() for kind in self._kinds}
+        # None stands for a connection that is opened when somebody needs it.
+        self._idle: dict[str, SimpleQueue[sqlite3.Connection | None]] = {
+            kind: SimpleQueue() for kind in self._kinds
+        }
+        for kind in self._kinds:
+            self._idle[kind].put(None)
 
-    def _add(self, write: bool, connection: Guarded) -> Guarded:
-        self._open[write].add(connection)
-        _Place(connection, self._idle[write]).put_back()
-        return connection
+    def write(self, unit_of_work: Unit, /) -> Any:
+        """Run it inside one write transaction."""
+        return self._run(unit_of_work, "write", "BEGIN IMMEDIATE")
 
-    def write(self, unit_of_work: UnitOfWork, /) -> Any:
-        """Run it inside one write transaction and return its result once that is committed.
-
-        Raises:
-            WaitTimeout: if no connection came free in time; names those who hold them.
-            NestedError, ClosedError, ForkedError, UnitError: if the unit is refused.
-            sqlite3.Error, Exception: what SQLite or the unit raise.
-        """
-        return self._run(True, lambda connection: connection.write(unit_of_work, self.begin))
-
-    def read(self, unit_of_work: UnitOfWork, /) -> Any:
-        """Run it against one snapshot and return its result; raises what `write` raises."""
-        return self._run(False, lambda connection: connection.write(unit_of_work, "DEFERRED"))
-
-    def _run(self, write: bool, use: Callable[[Guarded], Any]) -> Any:
-        self._check(lambda holder: holder.unit)
-        holder = Holder(threading.current_thread(), _caller(), write, unit=True)
-        ticket = self._get(write)
-        try:
-            self._holders.add(holder)
-            return use(ticket.connection)
-        finally:
-            self._back(ticket, holder)
-
-    def checkout(self, *, write: bool = False) -> Checkout:
-        """Borrow a connection, to be given back by ``with`` or `Checkout.release`.
-
-        It is in autocommit: begin and end transactions on it yourself. One that is dropped
-        without being given back goes back when it is collected, with a `ResourceWarning` that
-        names the line which took it.
-
-        Raises:
-            WaitTimeout, NestedError, ClosedError, ForkedError: as for `write`; a thread may
-                borrow several connections that read, and one that writes.
-        """
-        self._check(lambda holder: holder.write and write)
-        holder = Holder(threading.current_thread(), _caller(), write)
-        ticket = self._get(write)
-        try:
-            self._holders.add(holder)
-            return Checkout(self, ticket, holder)
-        except BaseException:
-            self._back(ticket, holder)
-            raise
-
-    def _check(self, is_too_much: Callable[[Holder], bool]) -> None:
-        self._process.check(self)
-        me = threading.current_thread()
-        if any(holder.thread is me and is_too_much(holder) for holder in self._holders.copy()):
-            raise NestedError(self)
-
-    def holders(self) -> list[Holder]:
-        """Who has a connection now, the longest holder first."""
-        return sorted(self._holders.copy(), key=lambda holder: holder.since)
-
-    def _get(self, write: bool) -> _Ticket:
-        idle, turn = self._idle[write], self._turn[write]
-        deadline = monotonic() + self.timeout
-        if not turn.acquire(self.timeout):
-            raise WaitTimeout(self._full(write))
-        ticket = None
-        try:
-            try:
-                ticket = idle.get(timeout=max(0.0, deadline - monotonic()))
-            finally:
-                turn.release()
-            if ticket is None:
-                idle.put(None)  # for whoever waits next
-            if ticket is None or self._closed:
-                raise ClosedError(self)
-            return ticket
-        except queue.Empty:
-            raise WaitTimeout(self._full(write)) from None
-        except BaseException:
-            if ticket is not None:
-                ticket.use_up()
-            raise
-
-    def _full(self, write: bool) -> str:
-        who = "; ".join(str(holder) for holder in self.holders() if holder.write == write)
-        kind = "writing" if write else "reading"
-        return (
-            f"no {kind} connection came free within {self.timeout} s; held by {who or 'nobody'}. "
-            "Give connections back sooner, or raise " + ("timeout=" if write else "readers=")
-        )
-
-    def _back(self, ticket: _Ticket, holder: Holder) -> None:
-        try:
-            # In a forked child the connection and its transaction belong to the parent.
-            if self._process.is_this:
-                ticket.connection.mend()
-        finally:
-            try:
-                ticket.use_up()
-            finally:
-                self._holders.discard(holder)
+    def read(self, unit_of_work: Unit, /) -> Any:
+        """Run it against one snapshot; it cannot write."""
+        return self._run(unit_of_work, "read", "BEGIN")
 
     def close(self) -> None:
-        """Refuse new units, wait for connections that are lent, close all. Again: nothing.
+        """Wait for the units that run, and close all connections; later units raise."""
+        self._check()
+        self._closed, deadline, taken = True, monotonic() + self.timeout, []
+        try:
+            for kind in self._kinds:
+                connection = self._idle[kind].get(timeout=max(0.0, deadline - monotonic()))
+                taken.append(kind)
+                if connection is not None:
+                    connection.close()
+        except Empty:
+            raise TimeoutError(self._late()) from None
+        finally:
+            for kind in taken:
+                self._idle[kind].put(None)
 
-        Raises:
-            WaitTimeout: if connections do not come back in time; names who holds them. The
-                others are closed, and `close` may be called again for the rest.
-            NestedError, ForkedError: if a unit of work calls it, or a forked process.
-        """
-        self._check(lambda holder: holder.unit)
-        self._closed = True
-        deadline = monotonic() + self.timeout
-        # Readers first: the last connection to a WAL database tidies up, but must be able to write.
-        late = [write for write in (False, True) if not self._close_all(write, deadline)]
-        if late:
-            raise WaitTimeout("cannot close: " + "; ".join(map(self._full, late)))
+    def _run(self, unit: Unit, kind: str, begin: str) -> Any:
+        self._check()
+        connection = self._take(kind)
+        try:
+            self._held.add(threading.current_thread())
+            if self._closed:
+                raise RuntimeError("this Pool is closed: make a new one")
+            if connection is None:
+                connection = _open(self._path, self._connect)
+                connection.execute(f"PRAGMA query_only = {int(kind == 'read')}")
+            return _transact(self._path, connection, begin, unit)
+        except BaseException:  # a cursor left half read would keep an old snapshot
+            if connection is not None:
+                connection.close()
+            connection = None
+            raise
+        finally:
+            self._held.discard(threading.current_thread())
+            self._idle[kind].put(connection)
 
-    def _close_all(self, write: bool, deadline: float) -> bool:
-        """Close the connections that write, or those that read; False if some are still lent."""
-        idle, still_open = self._idle[write], self._open[write]
-        while still_open:
+    def _take(self, kind: str) -> sqlite3.Connection | None:
+        """Wait for a connection: who has just given one back stands behind those who wait."""
+        if self._next[kind].acquire(timeout=self.timeout):
             try:
-                ticket = idle.get(timeout=max(0.0, deadline - monotonic()))
-            except queue.Empty:
-                return False
-            if ticket is not None:
-                still_open.discard(ticket.close())
-        # Whoever waits for a connection gets this, and passes it on.
-        idle.put(None)
-        return True
+                return self._idle[kind].get(timeout=self.timeout)
+            except Empty:
+                pass
+            finally:
+                self._next[kind].release()
+        raise TimeoutError(self._late())
+
+    def _late(self) -> str:
+        names = ", ".join(sorted(thread.name for thread in self._held.copy()))
+        return f"after {self.timeout} s no connection came free: held by thread {names}"
+
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError("made before a fork: make a strategy in each process")
+        if self._path in _units():
+            raise RuntimeError("a unit of work within another: pass on the outer one's connection")
 
 
-class Checkout:
-    """A borrowed connection: use it in ``with``, which gives it back, or call `release`."""
-
-    def __init__(self, pool: Pool, ticket: _Ticket, holder: Holder) -> None:
-        self.connection = ticket.connection.lend()
-        self._leak = weakref.finalize(self, _leaked, pool, ticket, holder)
-        self._return = pool, ticket, holder
-
-    def release(self) -> None:
-        """Give the connection back; an open transaction is rolled back. Again: nothing."""
-        if self._leak.detach() is not None:
-            pool, ticket, holder = self._return
-            pool._back(ticket, holder)
-
-    def __enter__(self) -> sqlite3.Connection:
-        return self.connection
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
+def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Connection:
+    connection = connect(path, isolation_level="IMMEDIATE", check_same_thread=False)
+    # Inside a unit of work BEGIN, COMMIT and ROLLBACK are refused.
+    transaction = sqlite3.SQLITE_TRANSACTION
+    connection.set_authorizer(lambda action, *_: action == transaction and path in _units())
+    return connection
 
 
-def _leaked(pool: Pool, ticket: _Ticket, holder: Holder) -> None:
-    warnings.warn(
-        f"a connection was never given back by {holder}: use `with pool.checkout() as connection`",
-        ResourceWarning,
-        stacklevel=2,
-    )
-    pool._back(ticket, holder)
+def _units() -> set[str]:
+    """The databases in whose units of work this thread is, by whichever strategy."""
+    units: set[str] = vars(threading.current_thread()).setdefault("sqlite_units", set())
+    return units
 
 
-def _caller() -> str:
-    """The source line that asked the pool for a connection."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:
-        frame = frame.f_back
-    return linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip() or "?"
+def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit) -> Any:
+    """Run `unit` between BEGIN and COMMIT; after any exception ROLLBACK."""
+    commits = False
+    try:
+        connection.execute(begin)
+        _units().add(path)
+        result = unit(connection)
+        _units().discard(path)
+        if not connection.in_transaction:
+            raise OutcomeUnknown("SQLite ended the transaction inside the unit: let its error out")
+        if hasattr(result, "__next__") or hasattr(result, "__await__"):
+            kind, result = type(result).__name__, None  # a cursor would keep its lock
+            raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")
+        commits = True
+        connection.commit()
+        return result
+    except BaseException as error:
+        _units().discard(path)
+        if connection.in_transaction:
+            connection.rollback()
+        elif commits and isinstance(error, sqlite3.Error):
+            raise OutcomeUnknown(f"the COMMIT failed, and may be done: {error}") from error
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_AUTH:
+            error.add_note("leave BEGIN, commit() and rollback() to the strategy")
+        raise

@@ -1,364 +1,282 @@
-"""One thread that writes: a queue of functions, committed in groups, answered by futures."""
+"""One thread that writes: a queue of units of work, committed in groups."""
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import queue
+import copy
+import os
 import sqlite3
 import threading
-import weakref
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from contextlib import closing, suppress
+from functools import partial
+from typing import Any
 
-from helpers.strategies import Connect, UnitOfWork, transactions
-from helpers.strategies.backlog import Backlog
-from helpers.strategies.errors import (
-    ClosedError,
-    NestedError,
-    Process,
-    StrategyError,
-    UnitError,
-    WaitTimeout,
-    WriterDied,
-)
-from helpers.strategies.guarded import Guarded
-from helpers.strategies.jobs import Job, Promise
-from helpers.strategies.per_thread import PerThread
-from helpers.strategies.regulars import Regulars
-from helpers.strategies.retry import is_busy
-from helpers.strategies.settings import AS_IT_IS, Path_, Settings, check_file, check_seconds
+try:
+    from .settings import OutcomeUnknown
+except ImportError:  # this file alone
 
-_AnyJob = TypeVar("_AnyJob", bound=Job)
+    class OutcomeUnknown(RuntimeError):  # type: ignore[no-redef]
+        """Whether the unit of work is stored is not known: look before you run it again."""
+
+
+Unit = Callable[[sqlite3.Connection], Any]
+
+
+class _Job:
+    __slots__ = ("answered", "error", "future", "result", "thread", "unit")
+
+    def __init__(self, unit: Unit, future: Future[Any] | None = None) -> None:
+        self.unit, self.future, self.thread = unit, future, threading.current_thread().name
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.answered = threading.Lock()
+        self.answered.acquire()
 
 
 class Writer:
     """A thread that owns the one connection that writes, and a queue of units of work.
 
-    Units run one after the other, in the order in which they were submitted: no thread
-    starves, and none waits for a lock. Those that wait in the queue together are committed
-    together (group commit), so that they share the disk's time; each runs in a savepoint of
-    its own, so that one that raises takes back its own work only. A group waits for half a
-    millisecond at most for threads of the last one that are about to come back, see `Regulars`.
-    A unit is acknowledged, by its future, after the COMMIT and never before.
-
-    If a group as a whole cannot be committed (a deferred foreign key of one unit, a full
-    disk), each of its units runs once more in a transaction of its own. So keep out of a
-    unit what must not happen twice, such as sending a message.
-
-    Reads run on a connection for each thread, see `PerThread`; in WAL mode beside the writer.
+    They run in the order in which they come. Those that wait together are committed together,
+    each in a savepoint of its own, and answered after the COMMIT; if it fails they run again, one
+    by one, so none may send a message. `write` and `read` take a function of the connection and
+    return its result, `submit` a future. If they raise, nothing is stored, but for
+    `OutcomeUnknown`. A read runs in its own thread, on a connection opened for it.
 
     Args:
         path: the database file.
-        connect: opens a connection; pass `History.connect` to record the calls.
-        settings: of each connection.
+        connect: opens a connection as `sqlite3.connect` does; `Settings.open` is one.
         group: how many units are committed together at most.
-        backlog: how many units may wait. When the queue is full, `submit` waits.
-        timeout: seconds that `submit` waits for room, and `close` for the end.
+        backlog: how many submitted units may wait; then `submit` waits.
+        timeout: seconds that `write` waits for its answer, `submit` for room, `close` for the end.
 
-    Raises:
-        ValueError: for a database in memory, or `group` or `backlog` below 1.
+    Limits: what waits when the process ends is not stored, and was not acknowledged: call `close`.
+    What a unit sets on the connection (``row_factory``, PRAGMAs, TEMP tables, attached files)
+    stays: set it for all, in `connect`. That the file was replaced goes unnoticed.
     """
 
     def __init__(
         self,
-        path: Path_,
-        connect: Connect = sqlite3.connect,
-        *,
-        settings: Settings = AS_IT_IS,
+        path: str | os.PathLike[str],
+        connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
         group: int = 64,
         backlog: int = 1000,
         timeout: float = 30.0,
     ) -> None:
-        path = check_file(path, self)
-        for name, value in (("group", group), ("backlog", backlog)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value!r}")
-        self.group, self.backlog = group, backlog
-        self.timeout = check_seconds("timeout", timeout)
+        if os.fsdecode(path).startswith((":memory:", "file:")) or group < 1:
+            raise ValueError(f"give a file and a group of at least 1, not {path!r} and {group!r}")
+        self._path, self._connect, self.timeout = os.path.realpath(path), connect, timeout
+        self.group, self._room, self._pid = group, threading.Semaphore(backlog), os.getpid()
         #: Size of a group -> how many groups of that size were committed.
-        self.group_sizes: Counter[int] = Counter()
-        self._process = Process()
-        self._readers = PerThread(path, connect, settings=settings, timeout=timeout)
-        self._queue: Backlog[Job] = Backlog(backlog)
-        self._regulars = Regulars()
-        # What is not answered yet, wherever it is; who takes a job out of here answers it.
-        self._pending: dict[Job, None] = {}
-        # Those of the last group whom the others are waking.
-        self._woken: Iterator[Job] = iter(())
-        self._closed = self._refuses = False
-        self._ended = False
-        self._death: BaseException | None = None
-        self._connection = Guarded(settings, path, connect)
-        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self.group_sizes = Counter[int]()
+        self._jobs, self._running, self._last = deque[_Job](), list[_Job](), 1
+        # Whoever puts the job with number `_wanted` into the queue wakes the writer.
+        self._changed, self._wanted = threading.Condition(threading.Lock()), 1
+        self._closed, self._connection = False, _open(self._path, connect)
+        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._thread.start()
-        _open.add(self)
 
-    # -- the threads that submit -------------------------------------------------------------
-
-    def write(self, unit_of_work: UnitOfWork, /) -> Any:
-        """Submit it and wait: its result, once it is committed.
-
-        Raises:
-            WaitTimeout: if the queue stayed full.
-            NestedError, ClosedError, ForkedError, UnitError, MovedError: if the unit is refused.
-            WriterDied: if the writer's thread ended before it could answer.
-            sqlite3.Error, Exception: what SQLite or the unit raise.
-        """
-        job = Job(unit_of_work)
+    def write(self, unit_of_work: Unit, /, timeout: float | None = None) -> Any:
+        """Run it in a write transaction, and wait at most `timeout` seconds for its COMMIT."""
+        job, limit = _Job(unit_of_work), self.timeout if timeout is None else timeout
         try:
             self._put(job)
-            job.answered.acquire()
-        except BaseException:
-            # Ctrl-C: do not begin, and whoever wakes this job goes on to the next one.
-            job.give_up()
+            answered = job.answered.acquire(timeout=limit)
+        except BaseException:  # Ctrl-C
+            self._take_back(job)
             raise
-        finally:
-            # See `_answer_all`. No Python function is called, or Ctrl-C could come in between.
-            for other in job.next_ones:
-                try:
-                    other.answered.release()
-                except RuntimeError:  # the writer died just then, and has woken it
-                    continue
-                if not other.given_up:
-                    break
-        if job.error is None:
-            return job.result
-        try:
+        if not answered and self._take_back(job):
+            raise TimeoutError(f"not begun in {limit} s, and taken back: {self._busy()}")
+        if not answered and not job.answered.acquire(blocking=False):
+            raise OutcomeUnknown(f"not ended in {limit} s, may be stored yet: {self._busy()}")
+        if job.error is not None:
             raise job.error
-        finally:
-            del job  # or the traceback would keep the job, and the job the traceback
+        return job.result
 
-    def submit(self, unit_of_work: UnitOfWork, /) -> Future[Any]:
-        """Put it in the queue, waiting for room; the future answers once it is committed.
+    def submit(self, unit_of_work: Unit, /) -> Future[Any]:
+        """Put it in the queue; the future answers after the COMMIT."""
+        if not self._room.acquire(timeout=self.timeout):
+            raise TimeoutError(f"the queue was full for {self.timeout} s: {self._busy()}")
+        future = Future[Any]()
+        self._put(_Job(unit_of_work, future))
+        return future
 
-        A unit that has not begun can be cancelled by the future.
-
-        Raises:
-            WaitTimeout, NestedError, ClosedError, ForkedError, WriterDied: as for `write`.
-        """
-        return self._put(Promise(unit_of_work)).future
-
-    def _put(self, job: _AnyJob) -> _AnyJob:
-        self._process.check(self)
-        if threading.current_thread() is self._thread:
-            raise NestedError(self)
-        self._check_open()
-        self._pending[job] = None
-        try:
-            self._queue.put(job, self.timeout)
-        except queue.Full:
-            del self._pending[job]
-            raise WaitTimeout(
-                f"the queue stayed full for {self.timeout} s ({self.backlog} units wait): "
-                "submit less, or make the units shorter"
-            ) from None
-        except BaseException:
-            # Ctrl-C: it may have come before the put or after it.
-            job.give_up()
-            raise
-        if self._ended:
-            # The thread may have looked for the last time before the put.
-            self._refuse_all()
-        return job
-
-    def _check_open(self) -> None:
-        if self._death is not None:
-            raise _died(NOT_STORED, self._death)
+    def read(self, unit_of_work: Unit, /) -> Any:
+        """Run it here and now against one snapshot; it cannot write."""
+        self._check()
         if self._closed:
-            raise ClosedError(self)
+            raise RuntimeError("this Writer has ended: make a new one")
+        with closing(_open(self._path, self._connect)) as connection:
+            connection.execute("PRAGMA query_only = 1")
+            return _transact(self._path, connection, "BEGIN", unit_of_work)
 
-    def read(self, unit_of_work: UnitOfWork, /) -> Any:
-        """Run it here and now, against one snapshot; sees all that was acknowledged before.
-
-        Raises:
-            NestedError: if a unit of work that writes calls it: it would not see its own changes.
-            ClosedError, ForkedError, UnitError, sqlite3.Error, Exception: as for `write`.
-        """
-        if threading.current_thread() is self._thread:
-            raise NestedError(self)
-        if self._closed:
-            raise ClosedError(self)
-        return self._readers.read(unit_of_work)
-
-    @property
-    def waiting(self) -> int:
-        """How many units are in the queue."""
-        return len(self._queue)
-
-    def close(self, *, drain: bool = True) -> None:
-        """Refuse new units, finish those that wait, and end the thread. Again: nothing.
-
-        Args:
-            drain: False refuses the units that wait as well: their futures raise `ClosedError`.
-
-        Raises:
-            WaitTimeout: if the queue is not empty after `timeout` seconds; the writer goes on.
-            NestedError: if a unit of work calls it.
-        """
-        if not self._process.is_this:
-            return
-        if threading.current_thread() is self._thread:
-            raise NestedError(self)
-        self._readers.check_outside()
-        self._refuses = self._refuses or not drain
-        self._closed = True
-        self._queue.call()
+    def close(self) -> None:
+        """Finish what waits, and end the thread; later units raise."""
+        self._check()
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
         self._thread.join(self.timeout)
         if self._thread.is_alive():
-            raise WaitTimeout(f"{self.waiting} units still wait after {self.timeout} s")
-        _open.discard(self)
-        self._readers.close()
+            raise TimeoutError(f"still writing after {self.timeout} s: {self._busy()}")
 
-    # -- the thread that writes --------------------------------------------------------------
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError("made before a fork: make a strategy in each process")
+        if self._path in _units():
+            raise RuntimeError("a unit of work within another: pass on the outer one's connection")
 
-    def _run(self) -> None:
-        jobs: list[Job] = []
+    def _busy(self) -> str:
+        return "units of thread " + ", ".join(job.thread for job in [*self._running, *self._jobs])
+
+    def _put(self, job: _Job) -> None:
+        self._check()
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("this Writer has ended: make a new one")
+            self._jobs.append(job)
+            if len(self._jobs) == self._wanted:
+                self._changed.notify()
+
+    def _take_back(self, job: _Job) -> bool:
+        with self._changed:
+            waits = job in self._jobs
+            if waits:
+                self._jobs.remove(job)
+            return waits
+
+    def _work(self) -> None:
+        death: BaseException | None = None
         try:
-            while self._fill(jobs):
-                self._commit_or_retry(jobs)
-                self._answer_all(jobs)
-                jobs.clear()
+            while self._fill():
+                self._commit(self._running)
+                self._answer(self._running)
         except BaseException as error:
-            self._death = error
-            for job in self._pending.keys() & jobs:
-                job.error = _died("whether this unit of work is stored is not known", error)
-                self._answer(job)
-        finally:
-            self._ended = True
-            self._refuse_all()
+            death = error
+        with self._changed:
+            self._closed = True
+        for job in self._running:
+            job.error = OutcomeUnknown(f"the writer died of {death!r}: the unit may be stored")
+        for job in self._jobs:
+            job.error = RuntimeError(f"the writer died of {death!r}: the unit is not stored")
+        self._answer(self._running)
+        self._answer(self._jobs)
+        self._connection.close()
+
+    def _fill(self) -> bool:
+        """Wait for jobs, and half a millisecond for as many as there were in the last group."""
+        with self._changed:
+            self._wanted = 1
+            while not self._jobs and not self._closed:
+                self._changed.wait()
+            self._wanted = min(self._last, self.group)
+            if len(self._jobs) < self._wanted and not self._closed:
+                self._changed.wait(0.0005)
+            self._wanted = 0
+            while self._jobs and len(self._running) < self.group:
+                job = self._jobs.popleft()
+                if job.future is not None:
+                    self._room.release()
+                if job.future is None or job.future.set_running_or_notify_cancel():
+                    self._running.append(job)
+            self._last = len(self._running)
+            return bool(self._running) or not self._closed
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        if not jobs:  # all were cancelled
+            return
+        try:
+            _transact(self._path, self._connection, "BEGIN IMMEDIATE", partial(self._run, jobs))
+            self.group_sizes[len(jobs)] += 1
+        except BaseException as error:
+            self._explain(jobs, error)
+
+    def _explain(self, jobs: list[_Job], error: BaseException) -> None:
+        """Run the jobs of a group that failed one by one, if that may help; tell them if not."""
+        if isinstance(error, sqlite3.ProgrammingError):  # a unit may have closed it
             self._connection.close()
-
-    def _fill(self, jobs: list[Job]) -> bool:
-        """Add the units that wait, at most `group` of them; False when the writer is to end."""
-        self._take(jobs)
-        if jobs and not self._closed and not self._regulars.at_once():
-            self._wait_for_regulars(jobs)
-        return bool(jobs)
-
-    def _wait_for_regulars(self, jobs: list[Job]) -> None:
-        regulars = self._regulars
-        room = self.group - len(jobs)
-        missing = min(room, regulars.missing(job.thread for job in jobs))
-        if missing:
-            regulars.note(self._queue.gather(missing, regulars.PATIENCE))
-            self._take(jobs)
-        regulars.remember(job.thread for job in jobs)
-
-    def _take(self, jobs: list[Job]) -> None:
-        with contextlib.suppress(queue.Empty):
-            while len(jobs) < self.group:
-                job = self._queue.get(block=not jobs and not self._closed)
-                if job is None:
-                    continue
-                if self._refuses:
-                    job.error = ClosedError(self)
-                    self._answer(job)
-                elif job.begin():
-                    jobs.append(job)
-                else:
-                    self._pending.pop(job, None)
-
-    def _answer_all(self, jobs: list[Job]) -> None:
-        """Answer futures, and wake one of the threads that wait: each wakes the next one.
-
-        Were all awake at once, they would queue up for the interpreter's lock (GIL), and most
-        of the time would go into handing it over.
-        """
-        for job in self._woken:
-            # Left over only if a thread was interrupted twice while it woke the next one.
-            job.answer()
-        self._woken = next_ones = iter([job for job in jobs if not isinstance(job, Promise)])
-        for job in jobs:
-            if isinstance(job, Promise):
-                self._answer(job)
+            self._connection = _open(self._path, self._connect)
+        others = [job for job in jobs if job.error is not error]
+        is_busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+        unknown = isinstance(error, OutcomeUnknown) and len(others) == len(jobs)
+        for job in others:
+            if len(jobs) == 1 or is_busy or unknown:
+                job.error, error = error, copy.copy(error)  # each thread raises one of its own
             else:
-                job.next_ones = next_ones
-        for job in next_ones:
-            job.answer()
-            if not job.given_up:
-                break
+                self._commit([job])
+
+    def _run(self, jobs: list[_Job], connection: sqlite3.Connection) -> None:
         for job in jobs:
-            self._pending.pop(job, None)
+            job.error = None
+            connection.execute("SAVEPOINT unit")
+            try:
+                job.result = _call(connection, job.unit)
+            except BaseException as error:
+                job.error = error
+                if not connection.in_transaction:
+                    raise
+                connection.execute("ROLLBACK TO unit")
+            connection.execute("RELEASE unit")
 
-    def _answer(self, job: Job) -> None:
-        """Answer a job, unless somebody has."""
-        if job in self._pending:
-            job.answer()
-            self._pending.pop(job, None)
-
-    def _refuse_all(self) -> None:
-        """Answer what is left: with the thread gone nobody else would."""
-        for job in self._woken:
-            job.answer()
-        while self._pending:
-            with contextlib.suppress(KeyError):
-                job, _ = self._pending.popitem()
-                job.error = _died(NOT_STORED, self._death) if self._death else ClosedError(self)
-                job.answer()
-        # Makes room for those who wait to put something into the queue.
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._queue.get(block=False)
-
-    def _commit_or_retry(self, jobs: list[Job]) -> None:
-        try:
-            self._commit(jobs)
-        except (sqlite3.Error, StrategyError) as error:
-            moved = self._connection.moved()
-            self._connection.mend()
-            if len(jobs) > 1 and not is_busy(error) and not moved:
-                for job in jobs:
-                    self._commit_or_retry([job])
-                return
-            for job in jobs:
-                job.error = moved or job.error or error
-
-    def _commit(self, jobs: list[Job]) -> None:
-        """Run all units in one transaction, each in a savepoint."""
-        connection = self._connection.ready()
-        connection.execute("BEGIN IMMEDIATE")
-        for job in jobs:
-            connection.execute(f"SAVEPOINT {UNIT}")
-            self._run_unit(job, connection)
-            connection.execute(f"RELEASE {UNIT}")
-        transactions.commit(connection)
-        self._connection.check_file()
-        self.group_sizes[len(jobs)] += 1
-
-    def _run_unit(self, job: Job, connection: sqlite3.Connection) -> None:
-        job.result = job.error = None
-        try:
-            job.result = transactions.finished(self._connection.run(job.unit, connection))
-        except BaseException as error:
-            job.error = error
-        if not transactions.is_open(connection):
-            raise UnitError(transactions.CLOSED)
-        if not connection.in_transaction:
-            raise UnitError(transactions.ENDED)
-        if job.error is not None:
-            connection.execute(f"ROLLBACK TO {UNIT}")
+    def _answer(self, jobs: list[_Job] | deque[_Job]) -> None:
+        while jobs:
+            job = jobs[0]
+            del jobs[0]
+            if job.future is None:
+                job.answered.release()
+                continue
+            with suppress(BaseException):  # what a callback raises is no business of the others
+                if job.error is None:
+                    job.future.set_result(job.result)
+                else:
+                    job.future.set_exception(job.error)
 
 
-#: A daemon thread does not keep the process alive; what waits at its end is written all the same.
-_open: weakref.WeakSet[Writer] = weakref.WeakSet()
+def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Connection:
+    connection = connect(path, isolation_level="IMMEDIATE", check_same_thread=False)
+    # Inside a unit of work BEGIN, COMMIT and ROLLBACK are refused.
+    transaction = sqlite3.SQLITE_TRANSACTION
+    connection.set_authorizer(lambda action, *_: action == transaction and path in _units())
+    return connection
 
 
-@atexit.register
-def _close_all() -> None:
-    with contextlib.ExitStack() as stack:
-        for writer in list(_open):
-            stack.callback(writer.close)
+def _units() -> set[str]:
+    """The databases in whose units of work this thread is, by whichever strategy."""
+    units: set[str] = vars(threading.current_thread()).setdefault("sqlite_units", set())
+    return units
 
 
-#: The name of each unit's savepoint: one that a unit would not choose for its own.
-UNIT = '"unit of work"'
-NOT_STORED = "this unit of work is not stored"
+def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit) -> Any:
+    """Run `unit` between BEGIN and COMMIT; after any exception ROLLBACK."""
+    commits = False
+    try:
+        connection.execute(begin)
+        _units().add(path)
+        result = _call(connection, unit)
+        _units().discard(path)
+        commits = True
+        connection.commit()
+        return result
+    except BaseException as error:
+        _units().discard(path)
+        if connection.in_transaction:
+            connection.rollback()
+        elif commits and isinstance(error, sqlite3.Error):
+            raise OutcomeUnknown(f"the COMMIT failed, and may be done: {error}") from error
+        raise
 
 
-def _died(what: str, error: BaseException) -> WriterDied:
-    died = WriterDied(f"the writer's thread ended with {error!r}: {what}; make a new Writer")
-    died.__cause__ = error
-    return died
+def _call(connection: sqlite3.Connection, unit: Unit) -> Any:
+    try:
+        result = unit(connection)
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_AUTH:
+            error.add_note("leave BEGIN, commit() and rollback() to the strategy")
+        raise
+    if not connection.in_transaction:
+        raise OutcomeUnknown("SQLite ended the transaction inside the unit: let its error out")
+    if hasattr(result, "__next__") or hasattr(result, "__await__"):
+        kind, result = type(result).__name__, None  # a cursor would keep its lock
+        raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")
+    return result

@@ -15,12 +15,7 @@ import sqlite3
 import sys
 
 from helpers import load
-from helpers.strategies.locks import TransactionLock
-from helpers.strategies.per_thread import PerThread
-from helpers.strategies.pool import Pool
-from helpers.strategies.retry import Retry
-from helpers.strategies.settings import Settings
-from helpers.strategies.writer import Writer
+from helpers.strategies import PerThread, Pool, Retry, Settings, TransactionLock, Writer
 from helpers.workloads import Cancelled, Increment, Transfer
 
 THREADS = 16
@@ -42,8 +37,7 @@ def strategies(synchronous):
     }
     # Without the recording that `load.run` offers: it would take most of the time.
     return {
-        name: lambda path, _connect, way=way: way(path, settings=settings)
-        for name, way in ways.items()
+        name: lambda path, _connect, way=way: way(path, settings.open) for name, way in ways.items()
     }
 
 

@@ -22,12 +22,7 @@ from contextlib import closing
 from pathlib import Path
 
 from helpers import databases
-from helpers.strategies.locks import TransactionLock
-from helpers.strategies.per_thread import PerThread
-from helpers.strategies.pool import Pool
-from helpers.strategies.retry import Retry
-from helpers.strategies.settings import Settings
-from helpers.strategies.writer import Writer
+from helpers.strategies import PerThread, Pool, Retry, Settings, TransactionLock, Writer
 from helpers.workloads import Acknowledged, Transfer
 
 THREADS = 8
@@ -37,11 +32,11 @@ PATIENT = Settings(busy_timeout=120)
 
 STRATEGIES = {
     "TransactionLock": functools.partial(TransactionLock, timeout=120),
-    "PerThread": functools.partial(PerThread, settings=PATIENT),
+    "PerThread": functools.partial(PerThread, connect=PATIENT.open),
     "PerThread, DEFERRED and Retry": functools.partial(
-        PerThread, settings=PATIENT, begin="DEFERRED", retry=Retry(seconds=120)
+        PerThread, connect=PATIENT.open, begin="DEFERRED", retry=Retry(seconds=120)
     ),
-    "Pool": functools.partial(Pool, settings=PATIENT, timeout=120),
+    "Pool": functools.partial(Pool, connect=PATIENT.open, timeout=120),
     "Writer": functools.partial(Writer, timeout=120),
 }
 

@@ -14,7 +14,7 @@ import sys
 from collections import Counter
 
 from helpers import sandbox, versions, workloads
-from helpers.strategies.shared import SharedConnection
+from helpers.strategies import SharedConnection
 
 COLUMNS = [
     "python",

@@ -30,11 +30,7 @@ from time import perf_counter, sleep, thread_time
 import peers
 
 from helpers import databases
-from helpers.strategies.locks import TransactionLock
-from helpers.strategies.per_thread import PerThread
-from helpers.strategies.pool import Pool
-from helpers.strategies.settings import Settings
-from helpers.strategies.writer import Writer
+from helpers.strategies import PerThread, Pool, Settings, TransactionLock, Writer
 
 SCHEMA = "CREATE TABLE entry (worker INTEGER, number INTEGER, text TEXT NOT NULL)"
 SETTINGS = {
@@ -46,7 +42,7 @@ SETTINGS = {
 
 def ours(strategy, **options):
     """A strategy of the kit, called as the peers are."""
-    return lambda path, settings: strategy(path, settings=settings, **options)
+    return lambda path, settings: strategy(path, settings.open, **options)
 
 
 OURS = {
@@ -245,7 +241,7 @@ def reading(mode, readers, writers, seconds, folder):
         with closing(settings.open(database)) as connection, connection:
             connection.execute(SCHEMA)
             connection.executemany(Insert.sql, [(0, number) for number in range(1000)])
-        with closing(Writer(database.path, settings=settings)) as strategy:
+        with closing(Writer(database.path, settings.open)) as strategy:
             return _readers_at_work(strategy, readers, writers, seconds)
 
 

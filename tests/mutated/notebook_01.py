@@ -10,7 +10,7 @@ MUTATIONS = [
         name="shared-made-safe",
         claims=("five-threads-break", "acknowledged-work-is-lost"),
         notebook=ONE_CONNECTION,
-        file="helpers/strategies/shared.py",
+        file="helpers/strategies/flawed.py",
         old="""\
         result = unit_of_work(self.connection)
         self.connection.commit()

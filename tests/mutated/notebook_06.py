@@ -23,7 +23,7 @@ MUTATIONS = [
             "four-of-six-orders-lose",
         ),
         notebook=LOCKS,
-        file="helpers/strategies/locks.py",
+        file="helpers/strategies/flawed.py",
         old="        return unit_of_work(self.cursor)  # type: ignore[arg-type]",
         new="""\
         with self.__dict__.setdefault("whole", threading.RLock()):
@@ -95,17 +95,17 @@ MUTATIONS = [
         name="lock-for-everybody",
         claims=("transaction-lock-is-proved",),
         notebook=LOCKS,
-        file="helpers/strategies/fairness.py",
-        old="                if self._holder is None:",
-        new="                if True:",
+        file="helpers/strategies/transaction_lock.py",
+        old="if not mine and not turn[0].acquire(timeout=self.timeout):",
+        new="if False:",
     ),
     Mutation(
         name="inner-unit-let-in",
         claims=("a-unit-in-a-unit-is-refused",),
         notebook=LOCKS,
-        file="helpers/strategies/fairness.py",
-        old="return holder is not None and holder.thread is threading.current_thread()",
-        new="return False",
+        file="helpers/strategies/transaction_lock.py",
+        old="if self._path in _units():",
+        new="if False:",
     ),
     Mutation(
         name="transaction-lock-before-and-after",
@@ -119,17 +119,9 @@ MUTATIONS = [
         name="last-come-first-served",
         claims=("a-fair-lock-shares-evenly",),
         notebook=LOCKS,
-        file="helpers/strategies/fairness.py",
-        old="""\
-                self._holder = following = self._waiting[0] if self._waiting else None
-                if following is not None:
-                    del self._waiting[0]
-""",
-        new="""\
-                self._holder = following = self._waiting[-1] if self._waiting else None
-                if following is not None:
-                    del self._waiting[-1]
-""",
+        file="helpers/strategies/transaction_lock.py",
+        old="self._line.append(turn)",
+        new="self._line.insert(1, turn)",
     ),
     Mutation(
         name="the-file-locked-in-both",

@@ -73,9 +73,9 @@ MUTATIONS = [
         name="every-process-is-this-one",
         claims=("a-strategy-notices-a-fork",),
         notebook=NOTEBOOK,
-        file="helpers/strategies/errors.py",
-        old="        return os.getpid() == self._pid",
-        new="        return True",
+        file="helpers/strategies/per_thread.py",
+        old="if os.getpid() != self._pid:",
+        new="if False:",
     ),
     Mutation(
         name="begin-forgotten-in-processes",

@@ -1,0 +1,146 @@
+"""Strategies that lose work or crash, kept to show why: the fixes' counterparts. Copy none."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Connect = Callable[..., sqlite3.Connection]
+Unit = Callable[[sqlite3.Connection], Any]
+
+
+class SharedConnection:
+    """All threads use one connection, without a lock. Wrong, and kept to show why.
+
+    What most programs do first. A connection has one current transaction, so one thread's commit
+    ends another thread's work; and from Python 3.12 two threads that run the same SQL text share
+    one prepared statement (https://github.com/python/cpython/issues/118172), which can return
+    wrong rows or read freed memory.
+
+    `write` runs the unit of work and commits, as the question's program does; after an
+    exception it leaves the open transaction to whoever comes next. `read` has no snapshot
+    of its own: it sees what other threads have not committed yet.
+
+    Args:
+        path: the database file.
+        connect: opens the connection; pass `History.connect` to record the calls.
+        options: passed on to `connect`.
+    """
+
+    #: With several threads the interpreter itself may crash, so `load.run` refuses it
+    #: outside the sandbox.
+    may_crash = True
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        connect: Connect = sqlite3.connect,
+        **options: Any,
+    ) -> None:
+        self.connection = connect(path, **{"check_same_thread": False, **options})
+
+    def write(self, unit_of_work: Unit, /) -> Any:
+        """Run it on the shared connection, commit, and return its result."""
+        result = unit_of_work(self.connection)
+        self.connection.commit()
+        return result
+
+    def read(self, unit_of_work: Unit, /) -> Any:
+        """Run it on the shared connection and return its result."""
+        return unit_of_work(self.connection)
+
+    def close(self) -> None:
+        """Close the shared connection; an open transaction is rolled back."""
+        self.connection.close()
+
+
+class CheckedConnection(SharedConnection):
+    """The same with ``check_same_thread`` left on, its default: other threads are refused.
+
+    Every call from a thread other than the one that made the strategy raises
+    `sqlite3.ProgrammingError` before SQLite sees anything, so nothing can be lost.
+    """
+
+    may_crash = False
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        connect: Connect = sqlite3.connect,
+        **options: Any,
+    ) -> None:
+        super().__init__(path, connect, **{**options, "check_same_thread": True})
+
+
+class LockableCursor:
+    """A cursor with a lock round each statement, as many programs have copied it. Flawed.
+
+    What is wrong with it, point by point:
+
+    1. The lock is held for one statement, not for a unit of work: between a SELECT and the
+       UPDATE that depends on it, anybody may write.
+    2. SQL is put together as text. A value with a quote in it breaks the statement, and a
+       value made for the purpose rewrites it (SQL injection).
+    3. All threads share one cursor; it works only because the rows are fetched under the
+       lock, so every SELECT holds up everybody until its last row.
+    4. The connection is in autocommit: there is no transaction that could be rolled back.
+    5. The lock is not released when a statement raises, and the next thread waits for ever.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.cursor = connection.cursor()
+        self.lock = threading.Lock()
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
+        """Run one statement and fetch all its rows."""
+        self.lock.acquire()
+        self.cursor.execute(self.filled_in(sql, parameters))
+        rows = Rows(self.cursor.fetchall())
+        self.lock.release()
+        return rows
+
+    def filled_in(self, sql: str, parameters: Sequence[Any]) -> str:
+        """The statement with each parameter written into the text, between quotes."""
+        for value in parameters:
+            sql = sql.replace("?", f"'{value}'" if isinstance(value, str) else str(value), 1)
+        return sql
+
+
+class Rows(list[Any]):
+    """Rows already fetched, with the two methods of a cursor that units of work use."""
+
+    def fetchone(self) -> Any:
+        """The next row, None at the end."""
+        return self.pop(0) if self else None
+
+    def fetchall(self) -> list[Any]:
+        """The rows that are left."""
+        return list(self)
+
+
+class StatementLock:
+    """One connection for all threads, a lock round each statement. Wrong: see `LockableCursor`.
+
+    Args:
+        path: the database file.
+        connect: opens the connection; pass `History.connect` to record the calls.
+    """
+
+    cursor_class = LockableCursor
+
+    def __init__(self, path: str | os.PathLike[str], connect: Connect = sqlite3.connect) -> None:
+        self.connection = connect(path, isolation_level=None, check_same_thread=False)
+        self.cursor = self.cursor_class(self.connection)
+
+    def write(self, unit_of_work: Unit, /) -> Any:
+        """Run it with the shared cursor in place of a connection; each statement commits itself."""
+        return unit_of_work(self.cursor)  # type: ignore[arg-type]
+
+    read = write
+
+    def close(self) -> None:
+        """Close the shared connection."""
+        self.connection.close()

@@ -1,0 +1,134 @@
+"""One connection for all threads, and a lock that is held for a whole unit of work."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+try:
+    from .settings import OutcomeUnknown
+except ImportError:  # this file alone
+
+    class OutcomeUnknown(RuntimeError):  # type: ignore[no-redef]
+        """Whether the unit of work is stored is not known: look before you run it again."""
+
+
+Unit = Callable[[sqlite3.Connection], Any]
+
+
+class TransactionLock:
+    """One connection, and a lock held from BEGIN to COMMIT or ROLLBACK, for reads too.
+
+    Right, simple, and enough for many programs. Threads get the lock in the order of asking.
+    `write` and `read` take a function of the connection and return its result once its
+    transaction is committed. If they raise, nothing is stored, but for `OutcomeUnknown`.
+
+    Args:
+        path: the database; ``":memory:"`` too.
+        connect: opens the connection as `sqlite3.connect` does; `Settings.open` is one.
+        timeout: seconds that a thread waits for its turn, and `close` for the unit that runs.
+
+    Limits: what a unit sets on the connection (``row_factory``, PRAGMAs, TEMP tables, attached
+    files) stays: set it for all, in `connect`. A cursor left half read keeps its snapshot. A
+    unit that closes the connection closes it for all.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
+        timeout: float = 30.0,
+    ) -> None:
+        name = os.fsdecode(path)
+        self._path = name if name.startswith((":memory:", "file:")) else os.path.realpath(name)
+        self._connection = _open(self._path, connect)
+        # The first in the line holds the lock; each waits for a lock of its own.
+        self._guard, self._line = threading.Lock(), deque[tuple[threading.Lock, str]]()
+        self.timeout, self._pid = timeout, os.getpid()
+
+    def write(self, unit_of_work: Unit, /) -> Any:
+        """Run it inside one write transaction."""
+        return self._run(unit_of_work, "BEGIN IMMEDIATE", reads=False)
+
+    def read(self, unit_of_work: Unit, /) -> Any:
+        """Run it against one snapshot; it cannot write."""
+        return self._run(unit_of_work, "BEGIN", reads=True)
+
+    def close(self) -> None:
+        """Close the connection, when the unit that runs has ended; later units raise."""
+        with self._turn():
+            self._connection.close()
+
+    def _run(self, unit: Unit, begin: str, reads: bool) -> Any:
+        with self._turn():
+            self._connection.execute(f"PRAGMA query_only = {int(reads)}")
+            return _transact(self._path, self._connection, begin, unit)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if os.getpid() != self._pid:
+            raise RuntimeError("made before a fork: make a strategy in each process")
+        if self._path in _units():
+            raise RuntimeError("a unit of work within another: pass on the outer one's connection")
+        turn = threading.Lock(), threading.current_thread().name
+        turn[0].acquire()
+        try:
+            with self._guard:
+                self._line.append(turn)
+                mine = self._line[0] is turn
+            if not mine and not turn[0].acquire(timeout=self.timeout):
+                holder = self._line[0][1]
+                raise TimeoutError(f"thread {holder} has had its turn for over {self.timeout} s")
+            yield
+        finally:
+            with self._guard:
+                mine = self._line[0] is turn
+                self._line.remove(turn)
+                if mine and self._line:
+                    self._line[0][0].release()
+
+
+def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Connection:
+    connection = connect(path, isolation_level="IMMEDIATE", check_same_thread=False)
+    # Inside a unit of work BEGIN, COMMIT and ROLLBACK are refused.
+    transaction = sqlite3.SQLITE_TRANSACTION
+    connection.set_authorizer(lambda action, *_: action == transaction and path in _units())
+    return connection
+
+
+def _units() -> set[str]:
+    """The databases in whose units of work this thread is, by whichever strategy."""
+    units: set[str] = vars(threading.current_thread()).setdefault("sqlite_units", set())
+    return units
+
+
+def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit) -> Any:
+    """Run `unit` between BEGIN and COMMIT; after any exception ROLLBACK."""
+    commits = False
+    try:
+        connection.execute(begin)
+        _units().add(path)
+        result = unit(connection)
+        _units().discard(path)
+        if not connection.in_transaction:
+            raise OutcomeUnknown("SQLite ended the transaction inside the unit: let its error out")
+        if hasattr(result, "__next__") or hasattr(result, "__await__"):
+            kind, result = type(result).__name__, None  # a cursor would keep its lock
+            raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")
+        commits = True
+        connection.commit()
+        return result
+    except BaseException as error:
+        _units().discard(path)
+        if connection.in_transaction:
+            connection.rollback()
+        elif commits and isinstance(error, sqlite3.Error):
+            raise OutcomeUnknown(f"the COMMIT failed, and may be done: {error}") from error
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_AUTH:
+            error.add_note("leave BEGIN, commit() and rollback() to the strategy")
+        raise
