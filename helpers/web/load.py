@@ -178,6 +178,39 @@ def run_processes(
     return WebResult(report, audit, (), stopping)
 
 
+def run_command(
+    command: str,
+    *,
+    folder: several.Path_,
+    processes: int = 2,
+    requests: Sequence[http.Request] = tuple(ROUND * 5),
+    clients: int = 16,
+) -> WebResult:
+    """`run` with an application in a file, started by its framework's own command.
+
+    The application makes its own database, journal mode and tables included, at the path in
+    the variable ``DATABASE``. What it lets through is counted by the clients' answers alone.
+
+    Args:
+        command: as for `processes.start`.
+        folder: where the command runs.
+        processes: how many server processes share the database.
+        requests: what each client sends, as for `run`.
+        clients: how many clients there are; they are spread over the processes.
+
+    Raises:
+        ValueError, TypeError, ServerError: as `helpers.web.clients.run` and `processes.start` do.
+    """
+    with databases.Database() as database:
+        path = os.fspath(database)
+        with several.start(command, path, folder=folder, count=processes) as children:
+            report = http.run([child.url for child in children], requests, clients=clients)
+            began = perf_counter()
+        stopping = perf_counter() - began
+        audit = Increment().audit(database, report.acknowledged())
+    return WebResult(report, audit, (), stopping)
+
+
 def run_sandboxed(
     application: Application,
     serve: Callable[..., servers.Server] = servers.wsgi,

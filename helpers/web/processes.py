@@ -7,6 +7,11 @@ Each process opens the application for itself and has a port of its own; what st
 front of them in production, a shared socket or a load balancer, is played by the clients,
 who are spread over the ports. Nothing in Python's memory is shared: no lock, no queue, no
 connection. Applications travel by cloudpickle, so a notebook's cell can define them.
+
+    with processes.start("uvicorn shop:app --port {port}", path, folder="applications") as started:
+        clients.run([child.url for child in started], requests)
+
+does the same with an application in a file, by the command that its framework has for it.
 """
 
 from __future__ import annotations
@@ -14,10 +19,15 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import shlex
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 from typing import IO, Any
 
 import cloudpickle
@@ -25,8 +35,15 @@ import cloudpickle
 from helpers import sandbox
 from helpers.web import servers
 
+#: A path in any of the forms that `open` takes.
+Path_ = str | os.PathLike[str]
+
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _CHILD = "import helpers.web.processes; helpers.web.processes._child()"
+#: How long a command may take until its server listens, in seconds.
+STARTING = 30.0
+#: Commands whose module has another name.
+_MODULES = {"waitress-serve": "waitress"}
 
 
 @contextlib.contextmanager
@@ -113,3 +130,87 @@ def _child() -> None:
     with application(path) as app, servers.wsgi(app, threads=threads) as server:
         print(server.url, flush=True)
         sys.stdin.buffer.read()
+
+
+# -- an application in a file, started by a command ----------------------------------------
+
+
+@dataclass(frozen=True)
+class Child:
+    """One server process that `start` has started.
+
+    Attributes:
+        url: where it listens, as in ``http://127.0.0.1:49152``.
+        process: to be killed, or told to stop, before the block ends.
+    """
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+
+@contextlib.contextmanager
+def start(command: str, path: str, *, folder: Path_, count: int = 2) -> Iterator[list[Child]]:
+    """Start `count` processes by a command, each on a free port, and wait until all listen.
+
+    Args:
+        command: as one types it, as in ``uvicorn shop:app --port {port}``. It runs with this
+            Python. ``{port}`` stands for the port, which is in the variable ``PORT`` as well.
+        path: the database, which the application finds in the variable ``DATABASE``.
+        folder: where the command runs.
+        count: how many processes.
+
+    Yields:
+        The processes. At the end of the block those that still run are told to stop.
+
+    Raises:
+        ValueError: if `count` is less than 1.
+        servers.ServerError: if a process did not start, with the end of what it wrote, or did
+            not end within `servers.PATIENCE` seconds after it was told to; it is killed then.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, not {count}")
+    with contextlib.ExitStack() as running:
+        starting = [running.enter_context(_command(command, path, folder)) for _ in range(count)]
+        for child, output in starting:
+            _wait_until_it_listens(child, output)
+        yield [child for child, _ in starting]
+
+
+@contextlib.contextmanager
+def _command(command: str, path: str, folder: Path_) -> Iterator[tuple[Child, IO[bytes]]]:
+    with contextlib.closing(servers._listening(0)) as free:
+        port = str(free.getsockname()[1])
+    name, *arguments = shlex.split(command.replace("{port}", port))
+    module = [] if name == "python" else ["-m", _MODULES.get(name, name)]
+    # What it writes goes to a file: nobody reads a pipe while it runs.
+    with tempfile.TemporaryFile() as output:
+        child = subprocess.Popen(
+            [sys.executable, *module, *arguments], cwd=folder, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=output, env={**os.environ, "DATABASE": path, "PORT": port},
+        )  # fmt: skip
+        with child:
+            try:
+                yield Child(f"http://{servers.HOST}:{port}", child), output
+            finally:
+                _terminate(child)
+
+
+def _wait_until_it_listens(child: Child, output: IO[bytes]) -> None:
+    host, _, port = child.url.removeprefix("http://").partition(":")
+    deadline = monotonic() + STARTING
+    while child.process.poll() is None and monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
+            return
+        sleep(0.02)
+    output.seek(0)
+    last = output.read().decode(errors="replace").strip().splitlines()[-1:]
+    raise servers.ServerError(f"a server process did not start: {' '.join(last)}")
+
+
+def _terminate(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    try:
+        child.wait(timeout=2 * servers.PATIENCE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        raise servers.ServerError("a server process did not stop and was killed") from None
