@@ -55,7 +55,12 @@ def open_engine(
     Python's `sqlite3` begins nothing of its own accord (``isolation_level=None``), and the
     engine's ``begin`` event sends the BEGIN, as SQLAlchemy's documentation describes:
     https://docs.sqlalchemy.org/en/20/dialects/sqlite.html (transactions). A connection that
-    only reads may ask for a plain BEGIN: ``engine.execution_options(begin="DEFERRED")``.
+    only reads may ask for a plain BEGIN: ``engine.execution_options(begin="DEFERRED")``. The
+    event does so under every ``isolation_level``, ``"AUTOCOMMIT"`` included.
+
+    A level that is given to one connection is taken back when the pool gets it: the driver then
+    has the level ``""``, and begins by itself before a change, where no transaction is open. One
+    is always open here.
 
     Args:
         path: the database file.
@@ -67,10 +72,7 @@ def open_engine(
 
     Raises:
         ValueError: for a database in memory, or an unknown `begin`.
-        TypeError: for ``isolation_level`` among the options, which would undo `begin`.
     """
-    if "isolation_level" in options:
-        raise TypeError("leave isolation_level= out: what a transaction begins with is begin=")
     default = _checked(begin)
     if os.fsdecode(path).startswith((":memory:", "file:")):
         raise ValueError(f"give a file, not {path!r}: each connection would have its own")
@@ -107,7 +109,7 @@ class Sessions:
         options: passed on to `open_engine`.
 
     Raises:
-        ValueError, TypeError: as `open_engine` does.
+        ValueError: as `open_engine` does.
     """
 
     def __init__(self, path: Path_, connect: Connect | None = None, **options: Any) -> None:

@@ -55,6 +55,25 @@ def test_immediate_is_proved(journal_mode):
     assert set(found.counts) == {"right"}
 
 
+@pytest.mark.parametrize("level", ["SERIALIZABLE", "AUTOCOMMIT"])
+def test_it_begins_under_every_isolation_level(level):
+    share = sessions(isolation_level=level)
+    assert explore(Program("counter", [job, job], no_increment_lost, share=share)).proved
+
+
+def test_what_a_connection_asks_for_leaves_the_begin_in_place():
+    with databases.fresh("counter") as database:
+        made = Sessions(database)
+        with made.engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+        with made.engine.connect() as connection:
+            driver = connection.connection.dbapi_connection
+            assert driver.isolation_level == ""
+            connection.scalar(select(Counter.value))
+            assert driver.in_transaction
+        made.close()
+
+
 def test_deferred_is_refused():
     found = explore(
         Program("counter", [job, job], no_increment_lost, share=sessions(begin="DEFERRED"))
@@ -128,6 +147,4 @@ def test_bad_input_is_refused():
         open_engine(":memory:")
     with pytest.raises(ValueError, match="begin must be one of"):
         open_engine("file.db", begin="SOON")
-    with pytest.raises(TypeError, match="leave isolation_level= out"):
-        open_engine("file.db", isolation_level="AUTOCOMMIT")
     assert not os.path.exists("file.db")

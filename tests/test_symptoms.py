@@ -139,6 +139,7 @@ EXPECTED = {
     "django-wrong-thread": "django-wrong-thread",
     "flask-context": "flask-context",
     "flask-locked": "locked-timeout",
+    "flask-request": "flask-request",
     "flask-wrong-thread": "wrong-thread",
     "pandas-locked": "locked-pandas",
     "sqlalchemy-detached": "detached",
