@@ -26,7 +26,7 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 
 #: What a copy of the course needs so that one notebook runs as the tests run it.
-PARTS = ("helpers", "data", "pyproject.toml", "tests/sanitize.cfg")
+PARTS = ("helpers", "data", "notebooks/applications", "pyproject.toml", "tests/sanitize.cfg")
 #: Seconds for one notebook, kernel start included.
 TIMEOUT = 300
 

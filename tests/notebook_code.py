@@ -8,7 +8,10 @@ from typing import Any
 import nbformat
 
 #: Calls that run an experiment, also in an assignment.
-RUNNING = ("webload.run", "sandbox.call", "predict(", "explore(", "check_", "databases.fresh(")
+RUNNING = (
+    "webload.run", "sandbox.call", "predict(", "explore(", "check_", "databases.fresh(",
+    "enter_context(",
+)  # fmt: skip
 
 
 def defining_cells(path: Path) -> list[str]:

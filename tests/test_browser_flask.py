@@ -6,6 +6,7 @@ send the load and stop the server; the load is made long enough to be watched.
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import browsing
@@ -41,6 +42,7 @@ def cut_down(target):
 def test_a_page_is_shown_under_load_and_gone_afterwards(tmp_path_factory):
     folder = tmp_path_factory.mktemp("flask")
     cut_down(folder / "flask.ipynb")
+    shutil.copytree(NOTEBOOK.parent / "applications", folder / "applications")
     OUTPUT.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         executable = browsing.find_chromium(playwright)

@@ -62,8 +62,8 @@ CELLS = [
 def course(tmp_path_factory):
     """A course of one module and one notebook, with this course's pytest settings."""
     root = tmp_path_factory.mktemp("course")
-    for folder in ("helpers", "data", "tests", "notebooks"):
-        (root / folder).mkdir()
+    for folder in ("helpers", "data", "tests", "notebooks/applications"):
+        (root / folder).mkdir(parents=True)
     for file in ("pyproject.toml", "tests/sanitize.cfg"):
         shutil.copy(mutations.ROOT / file, root / file)
     (root / "helpers" / "__init__.py").write_text("")

@@ -125,9 +125,21 @@ def test_a_report_without_answers():
     assert (report.per_second, report.longest_wait, report.stale_reads) == (0.0, 0.0, 0)
 
 
-def test_the_repaired_shop_of_notebook_12_can_be_taken_from_its_cells():
-    shop = notebook_code.definitions(NOTEBOOKS / "12_flask.ipynb")["repaired"]
-    assert webload.run(shop, requests=REQUESTS, clients=4).ok
+def test_an_application_in_a_file_is_started_by_its_command():
+    command = "flask --app flask_app run --port {port}"
+    folder = NOTEBOOKS / "applications"
+    result = webload.run_command(command, folder=folder, requests=REQUESTS, clients=4)
+    assert result.ok
+    assert (result.audit.acknowledged, result.audit.stored) == (4, 4)
+
+
+def test_the_plain_shop_of_notebook_12_can_be_taken_from_its_cells():
+    shop = notebook_code.definitions(NOTEBOOKS / "12_flask.ipynb")["plain_shop"]
+
+    def application(path):
+        return contextlib.nullcontext(shop(path, "BEGIN IMMEDIATE"))
+
+    assert webload.run(application, requests=REQUESTS, clients=4).ok
 
 
 def test_the_applications_of_notebook_13_can_be_taken_from_its_cells():

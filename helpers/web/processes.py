@@ -149,7 +149,7 @@ class Child:
 
 
 @contextlib.contextmanager
-def start(command: str, path: str, *, folder: Path_, count: int = 2) -> Iterator[list[Child]]:
+def start(command: str, path: Path_, *, folder: Path_, count: int = 2) -> Iterator[list[Child]]:
     """Start `count` processes by a command, each on a free port, and wait until all listen.
 
     Args:
@@ -177,16 +177,17 @@ def start(command: str, path: str, *, folder: Path_, count: int = 2) -> Iterator
 
 
 @contextlib.contextmanager
-def _command(command: str, path: str, folder: Path_) -> Iterator[tuple[Child, IO[bytes]]]:
+def _command(command: str, path: Path_, folder: Path_) -> Iterator[tuple[Child, IO[bytes]]]:
     with contextlib.closing(servers._listening(0)) as free:
         port = str(free.getsockname()[1])
     name, *arguments = shlex.split(command.replace("{port}", port))
     module = [] if name == "python" else ["-m", _MODULES.get(name, name)]
+    environment = {**os.environ, "DATABASE": os.path.abspath(path), "PORT": port}
     # What it writes goes to a file: nobody reads a pipe while it runs.
     with tempfile.TemporaryFile() as output:
         child = subprocess.Popen(
             [sys.executable, *module, *arguments], cwd=folder, stdin=subprocess.DEVNULL,
-            stdout=output, stderr=output, env={**os.environ, "DATABASE": path, "PORT": port},
+            stdout=output, stderr=output, env=environment,
         )  # fmt: skip
         with child:
             try:

@@ -4,6 +4,7 @@ from mutations import Mutation
 
 FLASK = "notebooks/12_flask.ipynb"
 FLASK_SOLVED = "notebooks/solutions/12_flask.ipynb"
+APPLICATION = "notebooks/applications/flask_app.py"
 
 MUTATIONS = [
     Mutation(
@@ -57,14 +58,24 @@ MUTATIONS = [
     Mutation(
         name="engine-begins-deferred",
         claims=(
+            "the-application-is-shown-as-it-is",
             "the-write-lock-first-loses-nothing",
-            "three-applications-of-nine-keep-their-promises",
+        ),
+        notebook=FLASK,
+        file=APPLICATION,
+        old='"begin", "IMMEDIATE"',
+        new='"begin", "DEFERRED"',
+    ),
+    Mutation(
+        name="sales-not-stored",
+        claims=(
+            "two-applications-of-eight-keep-their-promises",
             "nothing-is-lost-while-you-watch",
         ),
         notebook=FLASK,
-        file=FLASK,
-        old=r"connection.exec_driver_sql(\"BEGIN\" if reads else \"BEGIN IMMEDIATE\")",
-        new=r"connection.exec_driver_sql(\"BEGIN\")",
+        file=APPLICATION,
+        old="        counter.value += 1\n",
+        new="        counter.value += request.args.get('refused', 0)\n",
     ),
     Mutation(
         name="server-left-running",
