@@ -2,11 +2,11 @@
 
     python tests/benchmarks/servers.py [--runs 20] [--requests 2000] [--only WORDS]
 
-takes the applications from the notebooks' cells, serves each to sixteen clients `--runs`
-times with `--requests` requests a run, and prints one JSON object per application: sales
-acknowledged, lost and stored without acknowledgement, stale pages, errors, requests a
-second (median), the longest wait and the longest stop of a server, in seconds. The status
-is 1 if a promise was broken.
+takes the complete applications and those of the notebooks' cells, serves each to sixteen
+clients `--runs` times with `--requests` requests a run, and prints one JSON object per
+application: sales acknowledged, lost and stored without acknowledgement, stale pages, errors,
+requests a second (median), the longest wait and the longest stop of a server, in seconds. The
+status is 1 if a promise was broken.
 """
 
 import argparse
@@ -30,17 +30,27 @@ from helpers.web import servers  # noqa: E402
 CLIENTS = 16
 
 
+#: The complete applications, each by its own command.
+COMMANDS = {
+    "flask_app.py, two processes": (
+        "waitress-serve --listen=127.0.0.1:{port} --call flask_app:create_app"
+    ),
+    "fastapi_app.py, two processes": "uvicorn fastapi_app:app --port {port}",
+    "cherrypy_app.py, two processes": "python cherrypy_app.py",
+}
+
+
 def applications():
-    """Name -> what runs it: `webload.run` or `run_processes` with application and server."""
+    """Name -> what runs it: one of the functions of `webload` with application and server."""
     flask = notebook_code.definitions(ROOT / "notebooks" / "12_flask.ipynb")
     others = notebook_code.definitions(ROOT / "notebooks" / "13_fastapi_and_cherrypy.ipynb")
     run, partial = webload.run, functools.partial
-    at_once = others["at_once"]
-    return {
-        "Flask, session per request, IMMEDIATE": partial(run, flask["repaired"]),
-        "Flask-SQLAlchemy, IMMEDIATE": partial(
-            run, partial(flask["flask_sqlalchemy"], **flask["immediate"])
-        ),
+    at_once, folder = others["at_once"], ROOT / "notebooks" / "applications"
+    complete = {
+        name: partial(webload.run_command, command, folder=folder)
+        for name, command in COMMANDS.items()
+    }
+    return complete | {
         "Flask, connection in g, IMMEDIATE": partial(
             run, lambda path: nullcontext(flask["plain_shop"](path, "BEGIN IMMEDIATE"))
         ),
@@ -50,15 +60,6 @@ def applications():
                 others["connection_per_request"],
                 sell=at_once(others["sell"]),
                 check_same_thread=False,
-            ),
-            servers.asgi,
-        ),
-        "FastAPI, session per request, IMMEDIATE": partial(
-            run,
-            partial(
-                others["session_per_request"],
-                prepare=others["write_lock_first"],
-                scope="function",
             ),
             servers.asgi,
         ),

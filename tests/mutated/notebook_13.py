@@ -3,6 +3,7 @@
 from mutations import Mutation
 
 FASTAPI = "notebooks/13_fastapi_and_cherrypy.ipynb"
+APPLICATIONS = "notebooks/applications"
 FASTAPI_SOLVED = "notebooks/solutions/13_fastapi_and_cherrypy.ipynb"
 
 MUTATIONS = [
@@ -21,7 +22,7 @@ MUTATIONS = [
             "fastapi-with-the-write-lock-loses-nothing",
             "a-connection-per-thread-needs-the-lock-too",
             "a-lock-in-python-ends-at-the-process",
-            "seven-applications-keep-their-promises",
+            "eight-applications-keep-their-promises",
         ),
         notebook=FASTAPI,
         file=FASTAPI,
@@ -45,12 +46,34 @@ MUTATIONS = [
         new=r"Depends(dependency, scope=\"request\")",
     ),
     Mutation(
-        name="sessions-begin-deferred",
+        name="one-session-at-a-time",
         claims=("a-session-per-request-needs-the-lock-too",),
         notebook=FASTAPI,
         file=FASTAPI,
-        old=r"\"BEGIN IMMEDIATE\" if writes else \"BEGIN\"",
-        new=r"\"BEGIN\"",
+        old=r"connect_args={\"timeout\": timeout})",
+        new="pool_size=1, max_overflow=0)",
+    ),
+    Mutation(
+        name="fastapi-application-begins-deferred",
+        claims=(
+            "the-fastapi-application-is-shown-as-it-is",
+            "the-fastapi-application-loses-nothing",
+        ),
+        notebook=FASTAPI,
+        file=f"{APPLICATIONS}/fastapi_app.py",
+        old='"begin", "IMMEDIATE"',
+        new='"begin", "DEFERRED"',
+    ),
+    Mutation(
+        name="cherrypy-application-begins-deferred",
+        claims=(
+            "the-cherrypy-application-is-shown-as-it-is",
+            "the-cherrypy-application-loses-nothing",
+        ),
+        notebook=FASTAPI,
+        file=f"{APPLICATIONS}/cherrypy_app.py",
+        old='begin: str = "IMMEDIATE"',
+        new='begin: str = "DEFERRED"',
     ),
     Mutation(
         name="both-in-the-pool",
