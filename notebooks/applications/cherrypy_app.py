@@ -67,4 +67,5 @@ if __name__ == "__main__":
     cherrypy.config.update({"server.socket_port": int(os.environ.get("PORT", "8080"))})
     # The default, 5, makes a crowd of clients wait a second for its connections.
     cherrypy.config.update({"server.socket_queue_size": 128})
-    cherrypy.quickstart(Shop())
+    with closing(connect()):  # While it is open, no request's connection is the last to close.
+        cherrypy.quickstart(Shop())
