@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SANITIZE = ROOT / "tests" / "sanitize.cfg"
 
 #: Seconds that one cell may take; the tests allow as much (``--nbval-cell-timeout``).
-TIMEOUT = 60
+TIMEOUT = 180
 
 RAISES = "raises-exception"
 METADATA = {
