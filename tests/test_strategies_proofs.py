@@ -99,8 +99,7 @@ def test_per_thread(program, steps, journal_mode):
 @both_modes
 @pytest.mark.parametrize(("program", "inside"), [(increments, 4), (transfers, 6)])
 def test_pool(program, inside, journal_mode):
-    """A is first (x 2). Its steps: the lock of those who wait, the queue's get, those inside, put.
-    B takes that lock in a gap after the get, and gets after the put; or all comes after that."""
+    """As `test_transaction_lock`, and the connection knows whether it can write: no p."""
     found = explore(program(Pool, journal_mode), show=False)
     gaps = inside + 1
     assert found.proved

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
-from queue import Empty, SimpleQueue
-from time import monotonic
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 try:
@@ -50,80 +49,78 @@ class Pool:
         if os.fsdecode(path).startswith((":memory:", "file:")) or readers < 1:
             raise ValueError(f"give a file and at least one reader, not {path!r} and {readers!r}")
         self._path, self._connect, self.timeout = os.path.realpath(path), connect, timeout
-        self._pid, self._closed, self._held = os.getpid(), False, set[threading.Thread]()
-        self._kinds = [*["read"] * readers, "write"]
-        self._next = {kind: threading.Lock() for kind in self._kinds}
-        # None stands for a connection that is opened when somebody needs it.
-        self._idle: dict[str, SimpleQueue[sqlite3.Connection | None]] = {
-            kind: SimpleQueue() for kind in self._kinds
-        }
-        for kind in self._kinds:
-            self._idle[kind].put(None)
+        self._pid, self._closed, self._guard = os.getpid(), False, threading.Lock()
+        self._read, self._write = _Kind("BEGIN", readers), _Kind("BEGIN IMMEDIATE", 1)
 
     def write(self, unit_of_work: Unit, /) -> Any:
         """Run it inside one write transaction."""
-        return self._run(unit_of_work, "write", "BEGIN IMMEDIATE")
+        return self._run(unit_of_work, self._write)
 
     def read(self, unit_of_work: Unit, /) -> Any:
         """Run it against one snapshot; it cannot write."""
-        return self._run(unit_of_work, "read", "BEGIN")
+        return self._run(unit_of_work, self._read)
 
     def close(self) -> None:
         """Wait for the units that run, and close all connections; later units raise."""
         self._check()
-        self._closed, deadline, taken = True, monotonic() + self.timeout, []
-        try:
-            for kind in self._kinds:
-                connection = self._idle[kind].get(timeout=max(0.0, deadline - monotonic()))
-                taken.append(kind)
-                if connection is not None:
-                    connection.close()
-        except Empty:
-            raise TimeoutError(self._late()) from None
-        finally:
-            for kind in taken:
-                self._idle[kind].put(None)
+        self._closed = True
+        for kind in (self._read, self._write):  # last the one that can tidy up a WAL
+            with ExitStack() as all_turns:
+                for _ in range(kind.size):
+                    all_turns.enter_context(self._turn(kind))
+                while kind.idle:
+                    kind.idle.pop().close()
 
-    def _run(self, unit: Unit, kind: str, begin: str) -> Any:
-        self._check()
-        connection = self._take(kind)
-        try:
-            self._held.add(threading.current_thread())
+    def _run(self, unit: Unit, kind: _Kind) -> Any:
+        with self._turn(kind):
             if self._closed:
                 raise RuntimeError("this Pool is closed: make a new one")
-            if connection is None:
-                connection = _open(self._path, self._connect)
-                connection.execute(f"PRAGMA query_only = {int(kind == 'read')}")
-            return _transact(self._path, connection, begin, unit)
-        except BaseException:  # a cursor left half read would keep an old snapshot
-            if connection is not None:
-                connection.close()
-            connection = None
-            raise
-        finally:
-            self._held.discard(threading.current_thread())
-            self._idle[kind].put(connection)
-
-    def _take(self, kind: str) -> sqlite3.Connection | None:
-        """Wait for a connection: who has just given one back stands behind those who wait."""
-        if self._next[kind].acquire(timeout=self.timeout):
             try:
-                return self._idle[kind].get(timeout=self.timeout)
-            except Empty:
-                pass
-            finally:
-                self._next[kind].release()
-        raise TimeoutError(self._late())
-
-    def _late(self) -> str:
-        names = ", ".join(sorted(thread.name for thread in self._held.copy()))
-        return f"after {self.timeout} s no connection came free: held by thread {names}"
+                connection = kind.idle.pop()
+            except IndexError:  # opened when it is needed
+                connection = _open(self._path, self._connect)
+                connection.execute(f"PRAGMA query_only = {int(kind is self._read)}")
+            try:
+                result = _transact(self._path, connection, kind.begin, unit)
+            except BaseException:  # a cursor left half read would keep an old snapshot
+                connection.close()
+                raise
+            kind.idle.append(connection)
+            return result
 
     def _check(self) -> None:
         if os.getpid() != self._pid:
             raise RuntimeError("made before a fork: make a strategy in each process")
         if self._path in _units():
             raise RuntimeError("a unit of work within another: pass on the outer one's connection")
+
+    @contextmanager
+    def _turn(self, kind: _Kind) -> Iterator[None]:
+        self._check()
+        turn = threading.Lock(), threading.current_thread().name
+        turn[0].acquire()
+        try:
+            with self._guard:
+                kind.line.append(turn)
+                mine = len(kind.line) <= kind.size
+            if not mine and not turn[0].acquire(timeout=self.timeout):
+                names = ", ".join(name for _, name in kind.line[: kind.size])
+                raise TimeoutError(f"after {self.timeout} s no connection came free: {names}")
+            yield
+        finally:
+            with self._guard:
+                mine = turn in kind.line[: kind.size]
+                kind.line.remove(turn)
+                if mine and len(kind.line) >= kind.size:
+                    kind.line[kind.size - 1][0].release()
+
+
+class _Kind:
+    """Connections that do the same. The first `size` threads in the line have one each."""
+
+    def __init__(self, begin: str, size: int) -> None:
+        self.begin, self.size = begin, size
+        self.idle, self.line = list[sqlite3.Connection](), list[tuple[threading.Lock, str]]()
 
 
 def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Connection:

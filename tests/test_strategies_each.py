@@ -1,0 +1,406 @@
+"""What one strategy promises and the others do not: order, threads, connections."""
+
+import gc
+import itertools
+import sqlite3
+import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+
+import pytest
+from protocol import AT_ONCE, PATIENCE, Held, Thread, create, increment, look, stored, until
+from units import Interruption
+
+from helpers.opened import Opened
+from helpers.strategies import (
+    FAST,
+    PerThread,
+    Pool,
+    Retry,
+    Settings,
+    SharedConnection,
+    StatementLock,
+    TransactionLock,
+    Writer,
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return create(str(tmp_path / "shop.db"))
+
+
+@pytest.fixture
+def wal(tmp_path):
+    return create(str(tmp_path / "wal.db"), "wal")
+
+
+# -- one connection, one lock ------------------------------------------------------------------
+
+
+def test_threads_have_their_turn_in_the_order_of_asking(path):
+    with closing(TransactionLock(path)) as strategy:
+        done = []
+        with Held(strategy):
+            threads = []
+            for number in range(12):
+                threads.append(Thread(strategy.write, lambda _, n=number: done.append(n)))
+                until(lambda n=number: len(strategy._line) == n + 2)
+        for thread in threads:
+            thread.get()
+    assert done == list(range(12))
+
+
+def test_one_unit_at_a_time_reads_included(path):
+    with closing(TransactionLock(path)) as strategy, Held(strategy, write=False):
+        second = Thread(strategy.read, look)
+        until(lambda: len(strategy._line) == 2)
+        assert second.is_alive()
+    assert second.get() == 0
+
+
+def test_whoever_waits_in_vain_leaves_the_line_and_names_the_holder(path):
+    with closing(TransactionLock(path, timeout=0.05)) as strategy:
+        with (
+            Held(strategy, name="the slow one"),
+            pytest.raises(TimeoutError, match=r"the slow one .* over 0\.05 s"),
+        ):
+            strategy.write(increment)
+        assert len(strategy._line) == 0
+        assert strategy.write(increment) == 1
+
+
+def test_a_database_in_memory_is_shared_by_all_threads():
+    with closing(TransactionLock(":memory:")) as strategy:
+        strategy.write(lambda c: c.execute("CREATE TABLE counter (value)") and None)
+        strategy.write(lambda c: c.execute("INSERT INTO counter VALUES (0)") and None)
+        assert Thread(strategy.write, increment).get() == 1 == Thread(strategy.read, look).get()
+
+
+def test_it_uses_one_connection(path):
+    opened = Opened()
+    with closing(TransactionLock(path, opened.connect)) as strategy:
+        Thread(strategy.write, increment).get()
+        Thread(strategy.read, look).get()
+        assert opened.total == 1
+    assert opened.threads == []
+
+
+# -- a connection for each thread --------------------------------------------------------------
+
+
+def test_a_connection_is_opened_once_and_only_when_it_is_needed(path):
+    opened = Opened()
+    with closing(PerThread(path, opened.connect)) as strategy:
+        assert opened.total == 0 == len(strategy.open_connections)
+        for _ in range(3):
+            strategy.write(increment)
+            strategy.read(look)
+        assert opened.threads == strategy.open_connections == ["MainThread"]
+
+
+def test_readers_do_not_wait_for_a_writer(wal):
+    with closing(PerThread(wal)) as strategy:
+        with Held(strategy, unit=increment):
+            assert strategy.read(look) == 0
+        assert strategy.read(look) == 1
+
+
+def test_the_end_of_a_thread_closes_its_connection_at_once(path):
+    opened = Opened()
+    with closing(PerThread(path, opened.connect)) as strategy:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                Thread(strategy.write, increment).get()
+                until(lambda: strategy.open_connections == [] == opened.threads)
+        finally:
+            gc.enable()
+        assert opened.total == 3
+
+
+def test_in_a_thread_pool_connections_live_as_long_as_its_threads(path):
+    with closing(PerThread(path)) as strategy:
+        with ThreadPoolExecutor(3, "pool") as pool:
+            list(pool.map(lambda _: strategy.write(increment), range(30)))
+            assert {name[:4] for name in strategy.open_connections} == {"pool"}
+            assert len(strategy.open_connections) <= 3
+        until(lambda: strategy.open_connections == [])
+
+
+def test_close_closes_connections_of_threads_that_live_on(path):
+    opened = Opened()
+    strategy = PerThread(path, opened.connect)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(strategy.write, increment).result()
+        strategy.close()
+        assert strategy.open_connections == [] == opened.threads
+        with pytest.raises(RuntimeError, match="closed"):
+            pool.submit(strategy.read, look).result()
+        assert opened.threads == []
+
+
+def test_close_in_vain_closes_the_others_and_names_the_late_ones(path):
+    opened = Opened()
+    strategy = PerThread(path, opened.connect, timeout=0.05)
+    strategy.read(look)
+    with (
+        Held(strategy, write=False, name="one"),
+        Held(strategy, write=False, name="two"),
+    ):
+        with pytest.raises(TimeoutError, match=r"after 0\.05 s: one, two"):
+            strategy.close()
+        assert opened.threads == ["one", "two"]
+    until(lambda: opened.threads == [])
+
+
+def test_a_thread_that_opens_while_close_looks_is_refused_and_leaves_nothing_open(path):
+    opening, go_on, opened = threading.Event(), threading.Event(), Opened()
+
+    def connect(*arguments, **options):
+        opening.set()
+        assert go_on.wait(PATIENCE)
+        return opened.connect(*arguments, **options)
+
+    strategy = PerThread(path, connect)
+    late = Thread(strategy.write, increment)
+    assert opening.wait(PATIENCE)
+    strategy.close()
+    go_on.set()
+    with pytest.raises(RuntimeError, match="closed"):
+        late.get()
+    assert opened.total == 1
+    assert opened.threads == []
+    assert stored(path) == 0
+
+
+def test_a_strategy_that_is_forgotten_closes_its_connections(path):
+    opened = Opened()
+    strategy = PerThread(path, opened.connect)
+    strategy.write(increment)
+    forgotten = weakref.ref(strategy)
+    del strategy
+    gc.collect()
+    assert forgotten() is None
+    assert (opened.threads, opened.dropped) == ([], 0)
+
+
+def test_deferred_is_refused_when_another_has_written_and_retry_runs_it_again(wal):
+    with (
+        closing(PerThread(wal)) as immediate,
+        closing(PerThread(wal, begin="DEFERRED")) as deferred,
+        closing(PerThread(wal, begin="DEFERRED", retry=Retry())) as again,
+    ):
+        tries = []
+
+        def late(connection):
+            tries.append(look(connection))
+            if len(tries) == 1:
+                Thread(immediate.write, increment).get()
+            return increment(connection)
+
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            deferred.write(late)
+        tries.clear()
+        assert again.write(late) == 3
+        assert tries == [1, 2]
+
+
+def test_sixteen_first_units_at_once_can_switch_to_wal(path):
+    with closing(PerThread(path, Settings("wal", "OFF", busy_timeout=PATIENCE).open)) as strategy:
+        barrier = threading.Barrier(16)
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(lambda _: (barrier.wait(), strategy.write(increment)), range(16)))
+    assert stored(path) == 16
+
+
+# -- a pool ------------------------------------------------------------------------------------
+
+
+def test_the_number_of_connections_is_fixed(wal):
+    opened = Opened()
+    with closing(Pool(wal, opened.connect, readers=2)) as pool, ThreadPoolExecutor(12) as threads:
+        list(threads.map(lambda _: (pool.write(increment), pool.read(look)), range(60)))
+        assert opened.total <= 3
+    assert opened.threads == []
+    assert stored(wal) == 60
+
+
+def test_readers_read_beside_the_writer_and_each_other(wal):
+    with (
+        closing(Pool(wal, readers=2)) as pool,
+        Held(pool, unit=increment),
+        Held(pool, write=False),
+    ):
+        assert pool.read(look) == 0
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_a_wait_for_a_connection_in_vain_names_who_holds_it(path, write):
+    with closing(Pool(path, readers=1, timeout=0.05)) as pool:
+        call = pool.write if write else pool.read
+        with (
+            Held(pool, write=write, name="the slow one"),
+            pytest.raises(TimeoutError, match=r"after 0\.05 s .*: the slow one"),
+        ):
+            call(look)
+        assert call(look) == 0
+
+
+def test_whoever_waits_gets_what_comes_back(path):
+    with closing(Pool(path, readers=1, timeout=PATIENCE)) as pool:
+        for write in (True, False):
+            with Held(pool, write=write):
+                waiting = [Thread(pool.write if write else pool.read, look) for _ in range(3)]
+            assert [thread.get() for thread in waiting] == [0] * 3
+
+
+def test_a_thread_that_gives_a_connection_back_cannot_overtake(path):
+    """It asks again at once, while another one has waited for long."""
+    with closing(Pool(path)) as pool:
+        done = []
+        for _ in range(20):
+            with Held(pool):
+                waiting = Thread(pool.write, lambda _: done.append("waited"))
+                until(lambda: len(pool._write.line) == 2)
+                greedy = Thread(pool.write, lambda _: done.append("came later"))
+            waiting.get()
+            greedy.get()
+        assert done == ["waited", "came later"] * 20
+
+
+def test_whoever_waits_when_it_closes_is_refused_soon(path):
+    pool = Pool(path, timeout=PATIENCE)
+    with Held(pool):
+        waiting = Thread(pool.write, increment)
+        until(lambda: len(pool._write.line) == 2)
+        closer = Thread(pool.close)
+        until(lambda: pool._closed)
+        began = time.monotonic()
+    with pytest.raises(RuntimeError, match="closed"):
+        waiting.get()
+    closer.get()
+    assert time.monotonic() - began < AT_ONCE
+    assert stored(path) == 0
+
+
+def test_a_unit_that_raises_leaves_no_old_snapshot_to_the_next(wal):
+    kept = []
+
+    def half_read(connection):
+        for row in connection.execute("SELECT value FROM counter UNION ALL SELECT 1"):
+            raise ValueError(row)
+
+    with closing(Pool(wal, readers=1)) as pool:
+        for _ in range(3):
+            try:
+                pool.read(half_read)
+            except ValueError as error:
+                kept.append(error)
+            expected = pool.write(increment)
+            assert pool.read(look) == expected
+
+
+def test_what_a_unit_sets_is_gone_when_a_unit_raises(path):
+    def sets(connection):
+        connection.row_factory = sqlite3.Row
+        raise ValueError("no")
+
+    with closing(Pool(path, readers=1)) as pool:
+        with pytest.raises(ValueError, match="no"):
+            pool.read(sets)
+        row = pool.read(lambda c: c.execute("SELECT value FROM counter").fetchone())
+        assert type(row) is tuple
+
+
+@pytest.mark.parametrize("readers", [0, -1])
+def test_it_needs_readers(path, readers):
+    with pytest.raises(ValueError, match="at least one reader"):
+        Pool(path, readers=readers)
+
+
+def test_a_crash_is_rolled_back_before_readers_look(path):
+    crashed = path + ".crashed"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN IMMEDIATE")
+        increment(connection)
+        connection.executemany(
+            "INSERT INTO item VALUES (?, ?)", [(n, "x" * 4000) for n in range(99)]
+        )
+        for suffix in ("", "-journal"):
+            with open(path + suffix, "rb") as source, open(crashed + suffix, "wb") as copy:
+                copy.write(source.read())
+        connection.execute("ROLLBACK")
+    with closing(Pool(crashed)) as pool:
+        assert pool.read(look) == 0
+
+
+# -- Ctrl-C ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [TransactionLock, PerThread, Pool, Writer])
+@pytest.mark.parametrize("call", ["write", "read"])
+@pytest.mark.parametrize("first", [True, False])
+def test_an_interruption_at_any_place_leaves_the_strategy_fit(tmp_path, make, call, first):
+    for number in itertools.count(1):
+        path = create(str(tmp_path / f"{number}.db"), "wal")
+        strategy = make(path, Settings(synchronous="OFF").open, timeout=0.5)
+        if not first:
+            strategy.write(increment)
+            strategy.read(look)
+        # One that arrives in the authorizer is told as "not authorized".
+        with suppress(sqlite3.DatabaseError), Interruption(number) as interruption:
+            getattr(strategy, call)({"write": increment, "read": look}[call])
+        assert Thread(strategy.write, increment).get() == stored(path)
+        assert Thread(strategy.read, look).get() + 1 == strategy.write(increment)
+        strategy.close()
+        if not interruption.happened:
+            break
+    assert number > 5
+
+
+# -- what is set for all -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [TransactionLock, PerThread, Pool])
+def test_connect_sets_what_every_unit_is_to_find(path, make):
+    def connect(*arguments, **options):
+        connection = FAST.open(*arguments, **options)
+        connection.row_factory = sqlite3.Row
+        return connection
+
+    def unit(connection):
+        row = connection.execute("SELECT value FROM counter").fetchone()
+        return row["value"], connection.execute("PRAGMA foreign_keys").fetchone()[0]
+
+    with closing(make(path, connect)) as strategy:
+        assert strategy.write(unit) == Thread(strategy.read, unit).get() == (0, 1)
+
+
+# -- the flawed ones ---------------------------------------------------------------------------
+
+
+def test_a_lock_for_each_statement_keeps_no_unit_whole(path):
+    def unit(connection):
+        connection.execute("UPDATE counter SET value = ?", [5])
+        raise ValueError("no")
+
+    with closing(StatementLock(path)) as strategy:
+        with pytest.raises(ValueError, match="no"):
+            strategy.write(unit)
+        assert strategy.read(look) == 5
+
+
+def test_a_shared_connection_leaves_the_open_transaction_to_the_next(path):
+    def unit(connection):
+        increment(connection)
+        raise ValueError("no")
+
+    with closing(SharedConnection(path)) as strategy:
+        with pytest.raises(ValueError, match="no"):
+            strategy.write(unit)
+        assert strategy.write(look) == 1 == stored(path)

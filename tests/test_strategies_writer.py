@@ -1,0 +1,425 @@
+"""The writer: order, groups, answers, back-pressure, patience, death."""
+
+import concurrent.futures
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+
+import pytest
+from protocol import AT_ONCE, Failing, Held, Thread, create, increment, look, stored, until
+
+from helpers.strategies import OutcomeUnknown, Writer
+from helpers.strategies.writer import _Job
+
+
+@pytest.fixture
+def path(tmp_path):
+    return create(str(tmp_path / "shop.db"), "wal")
+
+
+@pytest.fixture
+def writer(path):
+    with closing(Writer(path)) as writer:
+        yield writer
+
+
+def fails(connection):
+    increment(connection)
+    raise ValueError("changed its mind")
+
+
+def insert(number):
+    return lambda connection: (
+        connection.execute("INSERT INTO item VALUES (?, '')", [number]).rowcount
+    )
+
+
+def order(path):
+    with closing(sqlite3.connect(path)) as connection:
+        return [text for (text,) in connection.execute("SELECT text FROM item ORDER BY id")]
+
+
+# -- answers -----------------------------------------------------------------------------------
+
+
+def test_the_future_answers_with_the_result_or_the_error(writer):
+    assert writer.submit(increment).result(20) == 1
+    assert str(writer.submit(fails).exception(20)) == "changed its mind"
+
+
+def test_nothing_is_answered_before_the_commit(path):
+    asked = []
+
+    class Watched(sqlite3.Connection):
+        def commit(self):
+            asked.append([future.done() for future in futures])
+            super().commit()
+
+    with closing(Writer(path, lambda *a, **k: sqlite3.connect(*a, factory=Watched, **k))) as writer:
+        futures = []
+        with Held(writer):
+            futures += [writer.submit(increment) for _ in range(3)]
+        assert [future.result(20) for future in futures] == [1, 2, 3]
+    assert asked[-1] == [False] * 3
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt])
+def test_a_callback_that_raises_does_not_end_the_writer(writer, error):
+    def callback(future):
+        raise error
+
+    with Held(writer):
+        first, second = writer.submit(increment), writer.submit(increment)
+        first.add_done_callback(callback)
+    assert second.result(20) == 2
+    assert writer.write(increment) == 3
+
+
+def test_a_callback_is_refused_a_write_only_inside_a_unit(writer):
+    answers = []
+    with Held(writer):
+        future = writer.submit(increment)
+        future.add_done_callback(lambda _: answers.append(writer.submit(increment)))
+    until(lambda: answers)
+    assert answers[0].result(20) == 2
+
+
+def test_a_unit_that_has_not_begun_can_be_cancelled(writer, path):
+    with Held(writer):
+        futures = [writer.submit(increment) for _ in range(3)]
+        assert futures[1].cancel()
+    assert [futures[0].result(20), futures[2].result(20)] == [1, 2]
+    with Held(writer):
+        futures = [writer.submit(increment) for _ in range(2)]
+        assert all(future.cancel() for future in futures)
+    assert writer.write(increment) == 3 == stored(path)
+
+
+# -- order, groups -----------------------------------------------------------------------------
+
+
+def test_units_run_in_the_order_of_submission(writer, path):
+    with Held(writer):
+        for number in range(20):
+            writer.submit(
+                lambda c, n=number: c.execute("INSERT INTO item (text) VALUES (?)", [n]) and None
+            )
+    writer.write(look)
+    assert order(path) == [str(number) for number in range(20)]
+
+
+def test_what_waits_together_is_committed_together_up_to_a_limit(path):
+    with closing(Writer(path, group=4)) as writer:
+        with Held(writer):
+            futures = [writer.submit(increment) for _ in range(10)]
+        assert [future.result(20) for future in futures] == list(range(1, 11))
+        until(lambda: writer.group_sizes == {1: 1, 4: 2, 2: 1})
+
+
+def test_one_unit_of_a_group_that_raises_takes_back_its_own_work_only(writer, path):
+    def ends(connection):
+        increment(connection)
+        connection.commit()
+
+    def later(connection):
+        increment(connection)
+        return connection.execute("SELECT 1")
+
+    with Held(writer):
+        futures = [writer.submit(u) for u in (increment, fails, increment, ends, later, increment)]
+    errors = [type(future.exception(20)) for future in futures]
+    none = type(None)
+    assert errors == [none, ValueError, none, sqlite3.DatabaseError, TypeError, none]
+    assert stored(path) == 3
+    assert writer.group_sizes == {1: 1, 6: 1}
+
+
+def test_a_unit_that_ends_the_transaction_of_its_group_harms_no_other(writer, path):
+    def conflict(connection):
+        increment(connection)
+        connection.execute("INSERT OR ROLLBACK INTO item VALUES (1, 'a'), (1, 'b')")
+
+    with Held(writer):
+        futures = [writer.submit(unit) for unit in (increment, conflict, increment)]
+    assert [type(f.exception(20)) for f in futures] == [
+        type(None),
+        sqlite3.IntegrityError,
+        type(None),
+    ]
+    assert stored(path) == 2
+
+
+def test_a_unit_that_closes_the_connection_of_its_group_harms_no_other(writer, path):
+    with Held(writer):
+        futures = [writer.submit(u) for u in (increment, lambda c: c.close(), increment)]
+    errors = [future.exception(20) for future in futures]
+    assert [type(error) for error in errors] == [type(None), sqlite3.ProgrammingError, type(None)]
+    assert stored(path) == 2
+
+
+def test_a_group_that_cannot_be_committed_is_committed_one_by_one(path):
+    def connect(*arguments, **options):
+        connection = sqlite3.connect(*arguments, **options)
+        connection.execute("PRAGMA foreign_keys = 1")
+        return connection
+
+    def orphan(connection):
+        connection.execute("INSERT INTO child VALUES (7)")
+        return increment(connection)
+
+    with closing(Writer(path, connect)) as writer:
+        with Held(writer):
+            futures = [writer.submit(unit) for unit in (increment, orphan, increment)]
+        errors = [type(future.exception(20)) for future in futures]
+    assert errors == [type(None), sqlite3.IntegrityError, type(None)]
+    assert stored(path) == 2
+
+
+def test_after_a_commit_of_unknown_outcome_no_unit_of_the_group_runs_again(path):
+    def connect(*arguments, **options):
+        return sqlite3.connect(*arguments, factory=Failing, **options)
+
+    with closing(Writer(path, connect)) as writer:
+        with Held(writer):
+            futures = [writer.submit(increment) for _ in range(3)]
+            Failing.done = True
+            writer.submit(lambda connection: setattr(Failing, "failing", True))
+        errors = [future.exception(20) for future in futures]
+        assert [type(error) for error in errors] == [OutcomeUnknown] * 3
+        assert len(set(map(id, errors))) == 3
+        assert stored(path) == 3
+        assert writer.write(increment) == 4
+
+
+def test_a_database_that_is_locked_fails_each_group_once(path):
+    with (
+        closing(Writer(path, lambda *a, **k: sqlite3.connect(*a, timeout=0.2, **k))) as writer,
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        futures = [writer.submit(increment) for _ in range(20)]
+        errors = [future.exception(20) for future in futures]
+        assert time.monotonic() - began < 2 * AT_ONCE  # twenty would wait for four seconds
+        other.execute("COMMIT")
+        assert {error.sqlite_errorname for error in errors} == {"SQLITE_BUSY"}
+        assert len(set(map(id, errors))) == 20
+        assert writer.write(increment) == 1
+
+
+def test_a_group_waits_for_the_threads_of_the_last_one_and_not_long(path):
+    with closing(Writer(path)) as writer:
+        with Held(writer):
+            futures = [writer.submit(increment) for _ in range(30)]
+        assert futures[-1].result(20) == 30
+        began = time.monotonic()
+        for _ in range(20):
+            writer.write(increment)
+        assert time.monotonic() - began < AT_ONCE
+        # The first of them waited for thirty, in vain, and the others for one.
+        assert writer.group_sizes == {1: 21, 30: 1}
+
+
+def test_threads_that_come_back_share_their_commits(path):
+    with closing(Writer(path)) as writer:
+        threads = [Thread(lambda: [writer.write(increment) for _ in range(50)]) for _ in range(8)]
+        for thread in threads:
+            thread.get()
+        groups = writer.group_sizes.total()
+    assert stored(path) == 400
+    assert groups < 200
+
+
+# -- patience ----------------------------------------------------------------------------------
+
+
+def test_a_write_that_has_not_begun_in_time_is_taken_back(writer, path):
+    with Held(writer, name="the slow one"):
+        with pytest.raises(TimeoutError, match=r"not begun in 0\.05 s.* the slow one"):
+            writer.write(increment, timeout=0.05)
+        assert writer.submit(look).cancel()
+    assert writer.write(look) == 0 == stored(path)
+
+
+def test_a_write_that_has_begun_and_is_not_answered_in_time_may_be_stored(writer, path):
+    end = threading.Event()
+
+    def slow(connection):
+        end.wait(20)
+        return increment(connection)
+
+    with pytest.raises(OutcomeUnknown, match=r"not ended in 0\.05 s"):
+        writer.write(slow, timeout=0.05)
+    end.set()
+    assert writer.write(increment) == 2 == stored(path)
+
+
+def test_the_writers_own_timeout_is_the_default(path):
+    with closing(Writer(path, timeout=0.05)) as w, Held(w), pytest.raises(TimeoutError):
+        w.write(increment)
+
+
+def test_an_answer_in_the_last_moment_is_an_answer(writer, monkeypatch):
+    """The wait ends in vain, and the answer is there when the unit is to be taken back."""
+    take_back = Writer._take_back
+
+    def late(self, job):
+        assert job.answered.acquire(timeout=20)
+        job.answered.release()
+        return take_back(self, job)
+
+    monkeypatch.setattr(Writer, "_take_back", late)
+    begun = threading.Event()
+
+    def slow(connection):
+        begun.wait(0.1)
+        return increment(connection)
+
+    assert writer.write(slow, timeout=0.01) == 1
+
+
+def test_a_full_queue_makes_the_submitters_wait_and_then_says_so(path):
+    with closing(Writer(path, backlog=2, timeout=0.05)) as writer:
+        with Held(writer, name="the slow one"):
+            futures = [writer.submit(increment) for _ in range(2)]
+            with pytest.raises(TimeoutError, match=r"the queue was full for 0\.05 s.*the slow one"):
+                writer.submit(increment)
+        assert [future.result(20) for future in futures] == [1, 2]
+        assert writer.submit(increment).result(20) == 3
+
+
+def test_whoever_waits_for_room_gets_it(path):
+    with closing(Writer(path, backlog=1)) as writer:
+        with Held(writer):
+            first = writer.submit(increment)
+            waiting = [Thread(writer.submit, increment) for _ in range(3)]
+        results = {first.result(20), *(thread.get().result(20) for thread in waiting)}
+    assert results == {1, 2, 3, 4}
+
+
+# -- the end -----------------------------------------------------------------------------------
+
+
+def test_close_finishes_what_waits(path):
+    writer = Writer(path)
+    with Held(writer):
+        futures = [writer.submit(increment) for _ in range(200)]
+        closer = Thread(writer.close)
+        until(lambda: writer._closed)
+        with pytest.raises(RuntimeError, match="has ended"):
+            writer.submit(increment)
+    closer.get()
+    assert [future.result(0) for future in futures] == list(range(1, 201))
+    assert stored(path) == 200
+
+
+def test_every_submission_is_stored_or_refused_when_it_closes_meanwhile(path):
+    for _ in range(20):
+        writer, stored_before = Writer(path), stored(path)
+
+        def submit(writer=writer):
+            done = 0
+            while True:
+                try:
+                    writer.write(increment)
+                except RuntimeError:
+                    return done
+                done += 1
+
+        threads = [Thread(submit) for _ in range(4)]
+        time.sleep(0.002)
+        writer.close()
+        assert stored(path) == stored_before + sum(thread.get() for thread in threads)
+
+
+def test_the_thread_ends_with_the_writer_and_keeps_no_program_alive(path):
+    writer = Writer(path)
+    assert writer._thread.daemon
+    writer.close()
+    assert not writer._thread.is_alive()
+
+
+class Dies(Writer):
+    def _commit(self, jobs):
+        raise MemoryError("no memory left")
+
+
+def test_a_dead_writer_tells_all_who_wait_what_became_of_them(path):
+    with closing(Dies(path, group=1)) as writer:
+        with writer._changed:  # so that both are there when it begins
+            threads = [Thread(writer.write, increment) for _ in range(2)]
+            until(lambda: all(thread.is_alive() for thread in threads))
+        errors = []
+        for thread in threads:
+            with pytest.raises(RuntimeError) as caught:
+                thread.get()
+            errors.append(caught.value)
+        until(lambda: not writer._thread.is_alive())
+        for call in (writer.write, writer.read, writer.submit):
+            with pytest.raises(RuntimeError, match="has ended"):
+                call(increment)
+    assert isinstance(min(errors, key=lambda e: type(e) is RuntimeError), OutcomeUnknown)
+    assert all("no memory left" in str(error) or "has ended" in str(error) for error in errors)
+    assert stored(path) == 0
+
+
+def test_what_waited_when_the_writer_died_is_told_that_it_is_not_stored(path):
+    with closing(Dies(path, group=1)) as writer:
+        with writer._changed:
+            futures = [concurrent.futures.Future() for _ in range(2)]
+            for future in futures:
+                writer._jobs.append(_Job(increment, future))
+            writer._changed.notify()
+        errors = [future.exception(20) for future in futures]
+    assert [type(error) for error in errors] == [OutcomeUnknown, RuntimeError]
+    assert "may be stored" in str(errors[0])
+    assert "is not stored" in str(errors[1])
+
+
+def test_ctrl_c_while_waiting_takes_the_unit_back(path):
+    """In a child: the signal arrives in the main thread while it waits for its answer."""
+    program = f"""
+import os, signal, threading
+from helpers.strategies import Writer
+signal.signal(signal.SIGINT, signal.default_int_handler)
+writer, begun, end = Writer({path!r}), threading.Event(), threading.Event()
+def slow(connection):
+    begun.set()
+    end.wait(20)
+writer.submit(slow)
+begun.wait(20)
+threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
+try:
+    writer.write(lambda c: c.execute("UPDATE counter SET value = 7") and None)
+except KeyboardInterrupt:
+    end.set()
+writer.write(lambda c: c.execute("UPDATE counter SET value = value + 1") and None)
+writer.close()
+"""
+    done = subprocess.run([sys.executable, "-c", program], timeout=20, env={**os.environ})
+    assert (done.returncode, stored(path)) == (0, 1)
+
+
+def test_readers_do_not_go_through_the_queue(writer):
+    with Held(writer, unit=increment):
+        assert writer.read(look) == 0
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            writer.read(increment)
+
+
+@pytest.mark.parametrize("options", [{"group": 0}, {"group": -1}, {"backlog": -1}])
+def test_bad_numbers_are_refused(path, options):
+    with pytest.raises(ValueError, match=r"group of at least 1|semaphore"):
+        Writer(path, **options)
+
+
+def test_the_group_of_a_thousand_jobs_is_as_large_as_its_limit(path):
+    with closing(Writer(path, group=10**6)) as writer:
+        with Held(writer):
+            futures = [writer.submit(insert(number)) for number in range(1000)]
+        assert sum(future.result(20) for future in futures) == 1000
+        assert writer.group_sizes == {1: 1, 1000: 1}
