@@ -96,6 +96,18 @@ MUTATIONS = [
         new=r"connection.exec_driver_sql(\"BEGIN\")",
     ),
     Mutation(
+        name="complete-engine-with-a-plain-begin",
+        claims=(
+            "the-complete-engine-is-shown-as-it-is",
+            "the-complete-engine-is-right",
+            "the-complete-engine-keeps-every-promise",
+        ),
+        notebook=NOTEBOOK,
+        file="notebooks/applications/fastapi_app.py",
+        old='"begin", "IMMEDIATE"',
+        new='"begin", "DEFERRED"',
+    ),
+    Mutation(
         name="solution-with-a-plain-begin",
         claims=("immediate", "two-sessions-lose"),
         notebook=SOLVED,
