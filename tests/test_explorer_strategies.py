@@ -69,9 +69,9 @@ def connect(path, **options):
         # The one connection that writes is lent to one thread at a time, in turn.
         (Pool, 50),
         (TransactionLock, 50),
-        (Writer, 300),
-        (lambda path: writer.Writer(path, backlog=1), 300),
-        (lambda path: writer.Writer(path, group=1), 300),
+        (Writer, 1200),
+        (lambda path: writer.Writer(path, backlog=1), 1200),
+        (lambda path: writer.Writer(path, group=1), 2600),
     ],
     ids=["PerThread", "Pool", "TransactionLock", "Writer", "backlog 1", "group 1"],
 )

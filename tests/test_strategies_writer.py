@@ -268,17 +268,16 @@ def test_an_answer_in_the_last_moment_is_an_answer(writer, monkeypatch):
     take_back = Writer._take_back
 
     def late(self, job):
-        assert job.answered.acquire(timeout=20)
-        job.answered.release()
+        end.set()
+        until(lambda: job.done)
         return take_back(self, job)
 
-    monkeypatch.setattr(Writer, "_take_back", late)
-    begun = threading.Event()
-
     def slow(connection):
-        begun.wait(0.1)
+        assert end.wait(20)
         return increment(connection)
 
+    monkeypatch.setattr(Writer, "_take_back", late)
+    end = threading.Event()
     assert writer.write(slow, timeout=0.01) == 1
 
 
@@ -372,7 +371,9 @@ def test_what_waited_when_the_writer_died_is_told_that_it_is_not_stored(path):
         with writer._changed:
             futures = [concurrent.futures.Future() for _ in range(2)]
             for future in futures:
-                writer._jobs.append(_Job(increment, future))
+                job = _Job(increment, future)
+                job.gate = writer._gate
+                writer._jobs.append(job)
             writer._changed.notify()
         errors = [future.exception(20) for future in futures]
     assert [type(error) for error in errors] == [OutcomeUnknown, RuntimeError]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,11 @@ Connect = Callable[..., sqlite3.Connection]
 
 #: The longest wait in seconds: SQLite counts milliseconds in 32 bits, more would be no wait at all.
 LONGEST = 2_000_000
+
+
+#: Of each thread: path of a database -> a lock, held while the thread is in a unit of work for it.
+#: So the strategies see each other's units, and refuse to be called inside of one.
+units = threading.local()
 
 
 class OutcomeUnknown(RuntimeError):

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 try:
-    from .settings import OutcomeUnknown
+    from .settings import OutcomeUnknown, units
 except ImportError:  # this file alone
+    units = threading.local()
 
     class OutcomeUnknown(RuntimeError):  # type: ignore[no-redef]
         """Whether the unit of work is stored is not known: look before you run it again."""
@@ -73,7 +74,7 @@ class TransactionLock:
     def _turn(self) -> Iterator[None]:
         if os.getpid() != self._pid:
             raise RuntimeError("made before a fork: make a strategy in each process")
-        if self._path in _units():
+        if _mark(self._path).locked():
             raise RuntimeError("a unit of work within another: pass on the outer one's connection")
         turn = threading.Lock(), threading.current_thread().name
         turn[0].acquire()
@@ -97,14 +98,16 @@ def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Conn
     connection = connect(path, isolation_level="IMMEDIATE", check_same_thread=False)
     # Inside a unit of work BEGIN, COMMIT and ROLLBACK are refused.
     transaction = sqlite3.SQLITE_TRANSACTION
-    connection.set_authorizer(lambda action, *_: action == transaction and path in _units())
+    connection.set_authorizer(lambda action, *_: action == transaction and _mark(path).locked())
     return connection
 
 
-def _units() -> set[str]:
-    """The databases in whose units of work this thread is, by whichever strategy."""
-    units: set[str] = vars(threading.current_thread()).setdefault("sqlite_units", set())
-    return units
+def _mark(path: str) -> threading.Lock:
+    """Locked while this thread is in a unit of work for `path`, by whichever strategy."""
+    mark: threading.Lock = units.__dict__.get(path) or units.__dict__.setdefault(
+        path, threading.Lock()
+    )
+    return mark
 
 
 def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit) -> Any:
@@ -112,9 +115,8 @@ def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit)
     commits = False
     try:
         connection.execute(begin)
-        _units().add(path)
-        result = unit(connection)
-        _units().discard(path)
+        with _mark(path):  # Ctrl-C cannot come in between
+            result = unit(connection)
         if not connection.in_transaction:
             raise OutcomeUnknown("SQLite ended the transaction inside the unit: let its error out")
         if hasattr(result, "__next__") or hasattr(result, "__await__"):
@@ -124,7 +126,6 @@ def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit)
         connection.commit()
         return result
     except BaseException as error:
-        _units().discard(path)
         if connection.in_transaction:
             connection.rollback()
         elif commits and isinstance(error, sqlite3.Error):

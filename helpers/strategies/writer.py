@@ -11,11 +11,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from functools import partial
+from time import monotonic
 from typing import Any
 
 try:
-    from .settings import OutcomeUnknown
+    from .settings import OutcomeUnknown, units
 except ImportError:  # this file alone
+    units = threading.local()
 
     class OutcomeUnknown(RuntimeError):  # type: ignore[no-redef]
         """Whether the unit of work is stored is not known: look before you run it again."""
@@ -25,14 +27,15 @@ Unit = Callable[[sqlite3.Connection], Any]
 
 
 class _Job:
-    __slots__ = ("answered", "error", "future", "result", "thread", "unit")
+    """A unit of work; when its group has been answered, `gate` is open and `done` is true."""
+
+    __slots__ = ("done", "error", "future", "gate", "result", "thread", "unit")
 
     def __init__(self, unit: Unit, future: Future[Any] | None = None) -> None:
         self.unit, self.future, self.thread = unit, future, threading.current_thread().name
-        self.result: Any = None
+        self.done, self.result = False, None
         self.error: BaseException | None = None
-        self.answered = threading.Lock()
-        self.answered.acquire()
+        self.gate: threading.Lock
 
 
 class Writer:
@@ -73,6 +76,7 @@ class Writer:
         self._jobs, self._running, self._last = deque[_Job](), list[_Job](), 1
         # Whoever puts the job with number `_wanted` into the queue wakes the writer.
         self._changed, self._wanted = threading.Condition(threading.Lock()), 1
+        self._gate = _locked()
         self._closed, self._connection = False, _open(self._path, connect)
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._thread.start()
@@ -80,15 +84,21 @@ class Writer:
     def write(self, unit_of_work: Unit, /, timeout: float | None = None) -> Any:
         """Run it in a write transaction, and wait at most `timeout` seconds for its COMMIT."""
         job, limit = _Job(unit_of_work), self.timeout if timeout is None else timeout
+        deadline = monotonic() + limit
         try:
             self._put(job)
-            answered = job.answered.acquire(timeout=limit)
-        except BaseException:  # Ctrl-C
-            self._take_back(job)
+            while not job.done:
+                gate = job.gate
+                if not gate.acquire(timeout=max(0.0, deadline - monotonic())):
+                    break
+                _unlock(gate)  # for the next thread: each wakes one, so they do not crowd
+        except BaseException:  # Ctrl-C, perhaps with the gate in hand
+            if not self._take_back(job) and job.done:
+                _unlock(job.gate)
             raise
-        if not answered and self._take_back(job):
+        if not job.done and self._take_back(job):
             raise TimeoutError(f"not begun in {limit} s, and taken back: {self._busy()}")
-        if not answered and not job.answered.acquire(blocking=False):
+        if not job.done:  # nor in the last moment
             raise OutcomeUnknown(f"not ended in {limit} s, may be stored yet: {self._busy()}")
         if job.error is not None:
             raise job.error
@@ -124,7 +134,7 @@ class Writer:
     def _check(self) -> None:
         if os.getpid() != self._pid:
             raise RuntimeError("made before a fork: make a strategy in each process")
-        if self._path in _units():
+        if _mark(self._path).locked():
             raise RuntimeError("a unit of work within another: pass on the outer one's connection")
 
     def _busy(self) -> str:
@@ -135,6 +145,7 @@ class Writer:
         with self._changed:
             if self._closed:
                 raise RuntimeError("this Writer has ended: make a new one")
+            job.gate = self._gate
             self._jobs.append(job)
             if len(self._jobs) == self._wanted:
                 self._changed.notify()
@@ -180,7 +191,9 @@ class Writer:
                     self._room.release()
                 if job.future is None or job.future.set_running_or_notify_cancel():
                     self._running.append(job)
-            self._last = len(self._running)
+            self._last, self._gate = len(self._running), _locked()
+            for job in self._jobs:  # those that are left wait for the next group
+                job.gate = self._gate
             return bool(self._running) or not self._closed
 
     def _commit(self, jobs: list[_Job]) -> None:
@@ -220,31 +233,46 @@ class Writer:
             connection.execute("RELEASE unit")
 
     def _answer(self, jobs: list[_Job] | deque[_Job]) -> None:
-        while jobs:
-            job = jobs[0]
-            del jobs[0]
-            if job.future is None:
-                job.answered.release()
-                continue
+        for job in jobs:
+            job.done = True
+        for gate in {job.gate for job in jobs}:
+            _unlock(gate)
+        for job in jobs:
             with suppress(BaseException):  # what a callback raises is no business of the others
-                if job.error is None:
+                if job.future is not None and job.error is None:
                     job.future.set_result(job.result)
-                else:
+                elif job.future is not None:
                     job.future.set_exception(job.error)
+        jobs.clear()
+
+
+def _locked() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+def _unlock(lock: threading.Lock) -> None:
+    try:  # noqa: SIM105 (suppress takes ten times as long)
+        lock.release()
+    except RuntimeError:  # after Ctrl-C: another thread has done it
+        pass
 
 
 def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Connection:
     connection = connect(path, isolation_level="IMMEDIATE", check_same_thread=False)
     # Inside a unit of work BEGIN, COMMIT and ROLLBACK are refused.
     transaction = sqlite3.SQLITE_TRANSACTION
-    connection.set_authorizer(lambda action, *_: action == transaction and path in _units())
+    connection.set_authorizer(lambda action, *_: action == transaction and _mark(path).locked())
     return connection
 
 
-def _units() -> set[str]:
-    """The databases in whose units of work this thread is, by whichever strategy."""
-    units: set[str] = vars(threading.current_thread()).setdefault("sqlite_units", set())
-    return units
+def _mark(path: str) -> threading.Lock:
+    """Locked while this thread is in a unit of work for `path`, by whichever strategy."""
+    mark: threading.Lock = units.__dict__.get(path) or units.__dict__.setdefault(
+        path, threading.Lock()
+    )
+    return mark
 
 
 def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit) -> Any:
@@ -252,14 +280,12 @@ def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit)
     commits = False
     try:
         connection.execute(begin)
-        _units().add(path)
-        result = _call(connection, unit)
-        _units().discard(path)
+        with _mark(path):  # Ctrl-C cannot come in between
+            result = _call(connection, unit)
         commits = True
         connection.commit()
         return result
     except BaseException as error:
-        _units().discard(path)
         if connection.in_transaction:
             connection.rollback()
         elif commits and isinstance(error, sqlite3.Error):

@@ -104,7 +104,7 @@ MUTATIONS = [
         claims=("a-unit-in-a-unit-is-refused",),
         notebook=LOCKS,
         file="helpers/strategies/transaction_lock.py",
-        old="if self._path in _units():",
+        old="if _mark(self._path).locked():",
         new="if False:",
     ),
     Mutation(
