@@ -57,6 +57,22 @@ MUTATIONS = [
         new="self.queue = queue.LifoQueue()",
     ),
     Mutation(
+        name="the-right-one-in-place-of-the-hopeful",
+        claims=("three-faults-end-the-thread",),
+        notebook=ONE_WRITER,
+        file=ONE_WRITER,
+        old="print(answers(Hopeful))",
+        new="print(answers(OneByOne))",
+    ),
+    Mutation(
+        name="some-exceptions-are-no-answer",
+        claims=("it-answers-whatever-happens",),
+        notebook=ONE_WRITER,
+        file=ONE_WRITER,
+        old="except BaseException as error:",
+        new="except Exception as error:",
+    ),
+    Mutation(
         name="savepoint-forgotten",
         claims=("writers-keep-their-promises", "one-unit-harms-only-itself"),
         notebook=ONE_WRITER,
