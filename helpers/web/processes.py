@@ -41,7 +41,7 @@ Path_ = str | os.PathLike[str]
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _CHILD = "import helpers.web.processes; helpers.web.processes._child()"
 #: How long a command may take until its server listens, in seconds.
-STARTING = 30.0
+STARTING = 60.0
 #: Commands whose module has another name.
 _MODULES = {"waitress-serve": "waitress"}
 
