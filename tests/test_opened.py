@@ -105,7 +105,24 @@ class Finalized(OnlyMine):
             finalizer()
 
 
-class FinalizedElsewhere(Finalized):
+class Waits(Finalized):
+    """As `Finalized`, and its units and `close` exclude each other."""
+
+    def opened(self, connection):
+        super().opened(connection)
+        self.all[-1] = self.all[-1], self.local.in_use
+
+    def write(self, unit_of_work, /):
+        with self.local.__dict__.setdefault("in_use", threading.Lock()):
+            return super().write(unit_of_work)
+
+    def close(self):
+        for finalizer, in_use in self.all:
+            with in_use:
+                finalizer()
+
+
+class FinalizedElsewhere(Waits):
     checked = True
 
 
@@ -116,7 +133,7 @@ class PerUnit(ThreadLocal):
             return unit_of_work(connection)
 
 
-@pytest.mark.parametrize("strategy", [Finalized, PerUnit, PerThread, Pool, TransactionLock])
+@pytest.mark.parametrize("strategy", [Waits, PerUnit, PerThread, Pool, TransactionLock])
 def test_strategies_that_close_everything_are_solved(strategy):
     verdict = exercises.check_closing(strategy)
     assert str(verdict) == "Solved: threads came, went and stayed: all connections closed"
@@ -127,6 +144,7 @@ def test_strategies_that_close_everything_are_solved(strategy):
     [
         (ThreadLocal, "were dropped without a call of close()"),
         (Listed, "3 threads have come and gone, and 3 connections are still open"),
+        (Finalized, "close() closed a connection under a unit of work that used it"),
         (FinalizedElsewhere, "close(), called by another thread, raised ProgrammingError"),
         (OnlyMine, "after close(), 3 connections are still open, those of threads that live on"),
     ],

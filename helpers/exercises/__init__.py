@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import html
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -338,13 +339,34 @@ def _left_open(strategy: Any, opened: Opened, threads: int) -> str:
     barrier = threading.Barrier(threads)
     with ThreadPoolExecutor(threads) as executor:
         list(executor.map(lambda _: (barrier.wait(), strategy.write(add_one)), range(threads)))
-        try:
-            strategy.close()
-        except Exception as error:
-            return f"close(), called by another thread, raised {type(error).__name__}: {error}"
+        reason = _closed_beside_a_unit(strategy, executor)
+        if reason:
+            return reason
         left = len(opened.threads)
     if left:
         return f"after close(), {left} connections are still open, those of threads that live on"
+    return ""
+
+
+def _closed_beside_a_unit(strategy: Any, executor: ThreadPoolExecutor) -> str:
+    """Call ``close`` while a unit of work runs; what went wrong, empty if nothing did."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def unit(connection: Any) -> None:
+        begun.set()
+        go_on.wait(SECONDS)
+        add_one(connection)
+
+    running = executor.submit(strategy.write, unit)
+    begun.wait(SECONDS)
+    with ThreadPoolExecutor(1) as closer:
+        closing = closer.submit(strategy.close)
+        wait([closing], timeout=0.1)
+        go_on.set()
+        if isinstance(error := running.exception(), sqlite3.ProgrammingError):
+            return f"close() closed a connection under a unit of work that used it: {error}"
+        if error := closing.exception():
+            return f"close(), called by another thread, raised {type(error).__name__}: {error}"
     return ""
 
 
