@@ -72,11 +72,34 @@ def test_whoever_waits_in_vain_leaves_the_line_and_names_the_holder(path):
         assert strategy.write(increment) == 1
 
 
-def test_a_database_in_memory_is_shared_by_all_threads():
+def test_a_database_in_memory_is_shared_by_all_threads(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with closing(TransactionLock(":memory:")) as strategy:
         strategy.write(lambda c: c.execute("CREATE TABLE counter (value)") and None)
         strategy.write(lambda c: c.execute("INSERT INTO counter VALUES (0)") and None)
         assert Thread(strategy.write, increment).get() == 1 == Thread(strategy.read, look).get()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("make", [TransactionLock, PerThread, Pool, Writer])
+def test_a_file_is_the_same_by_whatever_name(path, tmp_path, monkeypatch, make):
+    monkeypatch.chdir(tmp_path)
+    with closing(make("shop.db")) as one, closing(make(path)) as other:
+
+        def unit(connection):
+            with pytest.raises(RuntimeError, match="within another"):
+                other.write(increment)
+            return increment(connection)
+
+        assert one.write(unit) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "seconds"), [(TransactionLock, 30), (PerThread, 30), (Pool, 5), (Writer, 30)]
+)
+def test_patience_that_is_not_asked_for(path, make, seconds):
+    with closing(make(path)) as strategy:
+        assert strategy.timeout == seconds
 
 
 def test_it_uses_one_connection(path):

@@ -82,3 +82,44 @@ def test_one_command_writes_json(program):
     results = json.loads(done.stdout)["results"]
     assert len(results) == 10
     assert all(row["kept"] for row in results)
+
+
+def faults(*options):
+    command = [sys.executable, str(ROOT / "tests" / "benchmarks" / "faults.py"), *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.stderr == ""
+    rows = json.loads(done.stdout)
+    assert not done.returncode, [row for row in rows if any(row[count] for count in COUNTS)]
+    return rows
+
+
+COUNTS = ("lost", "half", "told wrongly", "unanswered")
+
+
+@pytest.mark.parametrize("name", ["TransactionLock", "PerThread", "Pool", "Writer"])
+def test_a_fault_harms_its_own_unit_only(name):
+    options = [f"--fault={fault}" for fault in ("disk full", "Ctrl-C", "kill -9", "OR ROLLBACK")]
+    rows = {row["fault"]: row for row in faults(f"--strategy={name}", *options)}
+    assert all(row["acknowledged"] for row in rows.values())
+    assert rows["disk full"]["acknowledged"] < rows["disk full"]["units"]
+
+
+@pytest.mark.slow
+def test_the_whole_table_of_faults_is_zero():
+    assert len(faults()) == 16 * 4
+
+
+PROGRAMS = [
+    path
+    for path in sorted((ROOT / "tests" / "benchmarks").glob("*.py"))
+    if "argparse" in path.read_text()
+]
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_every_benchmark_says_how_it_is_called(program):
+    command = [sys.executable, str(program), "--help"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert done.stdout.startswith(f"usage: {program.name}"), done.stderr
