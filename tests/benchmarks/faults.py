@@ -133,9 +133,28 @@ def fork_and_write(strategy):
     return between
 
 
+class Interruptible:
+    """A strategy that Ctrl-C interrupts inside `write` and nowhere else, once in each call."""
+
+    def __init__(self, strategy):
+        self.strategy, self.inside = strategy, False
+
+    def write(self, unit):
+        self.inside = True
+        result = self.strategy.write(unit)
+        self.inside = False
+        return result
+
+    def interrupt(self, *_):
+        if self.inside:
+            self.inside = False
+            raise KeyboardInterrupt
+
+
 def interrupted(strategy):
     """Ctrl-C, again and again, in the main thread, which writes."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    writing = Interruptible(strategy)
+    signal.signal(signal.SIGINT, writing.interrupt)
     end = threading.Event()
 
     def press():
@@ -144,16 +163,14 @@ def interrupted(strategy):
 
     thread = threading.Thread(target=press)
     thread.start()
-    number = 0
-    try:
-        while number < 10 * BAD:
-            with suppress(KeyboardInterrupt):
-                number += 1
-                write(strategy, number)
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        end.set()
-        thread.join()
+    for number in range(10 * BAD):
+        try:
+            write(writing, number)
+        except KeyboardInterrupt:
+            say("unknown", number)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end.set()
+    thread.join()
 
 
 def calls_back(strategy):
