@@ -57,12 +57,12 @@ MUTATIONS = [
         new="self.queue = queue.LifoQueue()",
     ),
     Mutation(
-        name="the-right-one-in-place-of-the-hopeful",
-        claims=("three-faults-end-the-thread",),
+        name="a-conflict-that-ends-nothing",
+        claims=("three-faults-end-the-thread", "it-answers-whatever-happens"),
         notebook=ONE_WRITER,
         file=ONE_WRITER,
-        old="print(answers(Hopeful))",
-        new="print(answers(OneByOne))",
+        old="INSERT OR ROLLBACK INTO counter VALUES (1, 0)",
+        new="INSERT OR IGNORE INTO counter VALUES (1, 0)",
     ),
     Mutation(
         name="some-exceptions-are-no-answer",
