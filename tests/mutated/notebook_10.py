@@ -69,8 +69,12 @@ MUTATIONS = [
         claims=("it-answers-whatever-happens",),
         notebook=ONE_WRITER,
         file=ONE_WRITER,
-        old="except BaseException as error:",
-        new="except Exception as error:",
+        old=r'    "            except BaseException as error:\n",'
+        + "\n"
+        + r'    "                if self',
+        new=r'    "            except Exception as error:\n",'
+        + "\n"
+        + r'    "                if self',
     ),
     Mutation(
         name="savepoint-forgotten",

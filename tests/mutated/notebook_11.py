@@ -11,12 +11,11 @@ MUTATIONS = [
         claims=(
             "the-orm-loses-an-update",
             "only-immediate-is-right",
-            "what-breaks-and-what-does-not",
         ),
         notebook=NOTEBOOK,
         file=NOTEBOOK,
-        old=r'"    counter.value += 1\n"',
-        new=r'"    counter.value = Counter.value + 1\n"',
+        old=r'one()\n",' + "\n" + r'    "    counter.value += 1\n"',
+        new=r'one()\n",' + "\n" + r'    "    counter.value = Counter.value + 1\n"',
     ),
     Mutation(
         name="a-file-for-everybody",
