@@ -273,8 +273,6 @@ def check_strategy(
         TypeError: if it is a class without ``write``.
         Unseen: if the explorer cannot see its connections.
     """
-    if contract and not has_read(strategy):
-        return Verdict(False, rest.NO_READ)
     promises = promises or [*of(strategy, nested=contract), *(rest.PROMISES if contract else ())]
     alone = _alone(INCREMENTS.alone(strategy, journal_mode))
     if alone:
@@ -286,6 +284,8 @@ def check_strategy(
         if verdict is not None:
             return verdict
         orders += found.schedules
+    if contract and not has_read(strategy):
+        return Verdict(False, rest.NO_READ)
     kept = "; ".join(promise.kept for promise in promises)
     return Verdict(True, f"{orders} orders of {len(promises)} programs. In all of them: {kept}")
 
