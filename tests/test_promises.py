@@ -116,11 +116,149 @@ class OwnConnectionsWithoutTransaction(OwnConnections):
             return unit_of_work(connection)
 
 
-@pytest.mark.parametrize("strategy", [Locked, TransactionLock, PerThread, Pool])
-def test_right_strategies_are_solved(strategy):
-    verdict = exercises.check_strategy(strategy, nested=strategy is not Locked)
+class Whole(LockedAgain):
+    """Right in all; the next ones differ in one thing each."""
+
+    begin = "BEGIN IMMEDIATE"
+
+    def write(self, unit_of_work, /):
+        with self.lock:
+            if self.connection.in_transaction:
+                raise RuntimeError("a unit within a unit")
+            return self.transact(unit_of_work)
+
+    read = write
+
+    def transact(self, unit_of_work):
+        with self.connection:
+            self.connection.execute(self.begin)
+            return unit_of_work(self.connection)
+
+
+class RollsBackByHand(Whole):
+    def transact(self, unit_of_work):
+        try:
+            self.connection.execute("BEGIN EXCLUSIVE")
+            result = unit_of_work(self.connection)
+            self.connection.execute("COMMIT")
+        finally:
+            if self.connection.in_transaction:
+                self.connection.rollback()
+        return result
+
+
+class KnowsTheHolder(Locked):
+    """A plain lock, and the thread that holds it."""
+
+    holder = None
+
+    def write(self, unit_of_work, /):
+        if self.holder is threading.current_thread():
+            raise RuntimeError("a unit within a unit")
+        with self.lock:
+            self.holder = threading.current_thread()
+            try:
+                with self.connection:
+                    self.connection.execute("BEGIN IMMEDIATE")
+                    return unit_of_work(self.connection)
+            finally:
+                self.holder = None
+
+    def read(self, unit_of_work, /):
+        return self.write(unit_of_work)
+
+
+class BeginsLate(Whole):
+    begin = "BEGIN"
+
+
+class BeginsByItself(Whole):
+    """Python sends the BEGIN, before the UPDATE."""
+
+    begin = "SELECT 1"
+
+
+class RollsBack(Whole):
+    """After what it names."""
+
+    named = (workloads.Cancelled, RuntimeError)
+
+    def transact(self, unit_of_work):
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = unit_of_work(self.connection)
+            self.connection.commit()
+        except self.named:
+            self.connection.rollback()
+            raise
+        return result
+
+
+class RollsBackExceptions(RollsBack):
+    named = Exception
+
+
+class CommitsAfterTheTry(Whole):
+    def transact(self, unit_of_work):
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = unit_of_work(self.connection)
+        except BaseException:
+            self.connection.rollback()
+            raise
+        self.connection.commit()
+        return result
+
+
+class Joins(Whole):
+    def write(self, unit_of_work, /):
+        with self.lock:
+            if self.connection.in_transaction:
+                return unit_of_work(self.connection)
+            return self.transact(unit_of_work)
+
+    read = write
+
+
+class WritesOnly(Whole):
+    read = None
+
+
+def test_a_right_strategy_is_solved():
+    verdict = exercises.check_strategy(Locked)
     assert verdict.solved
     assert "no reader sees half a transfer" in verdict.reason
+
+
+@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+@pytest.mark.parametrize(
+    "strategy", [Whole, RollsBackByHand, KnowsTheHolder, TransactionLock, PerThread, Pool]
+)
+def test_the_contract_is_kept(strategy, journal_mode):
+    verdict = exercises.check_strategy(strategy, journal_mode=journal_mode, contract=True)
+    assert verdict.solved, verdict
+    assert "beside another process nothing is lost or refused" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("strategy", "lesson"),
+    [
+        (BeginsLate, 'is told "database is locked"'),
+        (BeginsLate, "Which BEGIN takes the write lock on the file before the SELECT?"),
+        (BeginsByItself, "B is another process: your lock keeps out only threads of its own"),
+        (RollsBack, "A's first unit ended with an exception that is no Exception"),
+        (RollsBackExceptions, "Roll back after any"),
+        (CommitsAfterTheTry, "A ends with RuntimeError: a unit within a unit"),
+        (CommitsAfterTheTry, "what rolls back must surround it too"),
+        (Joins, "and step 7 rolls both back. What is acknowledged must be stored"),
+        (WritesOnly, "there is no method read"),
+    ],
+)
+def test_who_breaks_the_rest_of_the_contract_hears_what_breaks_it(strategy, lesson):
+    assert exercises.check_strategy(strategy).solved
+    verdict = exercises.check_strategy(strategy, contract=True)
+    assert not verdict.solved
+    assert lesson in verdict.reason
 
 
 @pytest.mark.parametrize(
@@ -152,10 +290,10 @@ def test_each_wrong_strategy_hears_which_schedule_breaks_it(strategy, lesson):
 
 def test_a_unit_inside_a_unit_must_be_refused():
     assert exercises.check_strategy(LockedAgain).solved
-    assert (
-        "the inner one commits in step" in exercises.check_strategy(LockedAgain, nested=True).reason
-    )
-    assert "waits for what it holds itself" in exercises.check_strategy(Locked, nested=True).reason
+    let_in = exercises.check_strategy(LockedAgain, contract=True)
+    assert "the inner one commits in step" in let_in.reason
+    stuck = exercises.check_strategy(Locked, contract=True)
+    assert "waits for what it holds itself" in stuck.reason
 
 
 def test_half_a_unit_is_named_step_by_step():

@@ -16,6 +16,7 @@ from units import Interruption
 from helpers.opened import Opened
 from helpers.strategies import (
     FAST,
+    LockableCursor,
     PerThread,
     Pool,
     Retry,
@@ -427,3 +428,63 @@ def test_a_shared_connection_leaves_the_open_transaction_to_the_next(path):
         with pytest.raises(ValueError, match="no"):
             strategy.write(unit)
         assert strategy.write(look) == 1 == stored(path)
+
+
+@pytest.fixture
+def locked_cursor(path):
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as shared:
+        yield LockableCursor(shared.cursor())
+
+
+def test_a_locked_cursor_returns_the_rows_it_is_asked_for(locked_cursor):
+    assert locked_cursor.execute("INSERT INTO counter VALUES (5)") is None
+    select = "SELECT value FROM counter WHERE value = 5"
+    assert locked_cursor.execute(select) is None
+    assert locked_cursor.execute("all", select) == [(5,)]
+    assert locked_cursor.execute("one", select) == (5,)
+
+
+def test_a_locked_cursor_hides_the_error_of_a_statement_whose_rows_are_wanted(locked_cursor):
+    with pytest.raises(sqlite3.OperationalError, match="no such column"):
+        locked_cursor.execute("SELECT valeu FROM counter")
+    with pytest.raises(UnboundLocalError) as caught:
+        locked_cursor.execute("all", "SELECT valeu FROM counter")
+    assert "no such column" in str(caught.value.__context__)
+    assert not locked_cursor.lock.locked()
+
+
+def test_a_locked_cursor_hides_ctrl_c(locked_cursor):
+    def interrupted(sql):
+        raise KeyboardInterrupt
+
+    locked_cursor.cursor = type("Interrupted", (), {"execute": staticmethod(interrupted)})
+    with pytest.raises(UnboundLocalError):
+        locked_cursor.execute("all", "SELECT value FROM counter")
+
+
+@pytest.mark.parametrize(
+    ("journal_mode", "free"), [("delete", (False, True)), ("wal", (True, False))]
+)
+def test_one_of_several_rows_keeps_a_lock_until_the_next_statement(tmp_path, journal_mode, free):
+    """Free: may another connection commit, and may it empty the WAL?"""
+
+    def found(other):
+        try:
+            other.execute("UPDATE counter SET value = value + 1")
+            commits = True
+        except sqlite3.OperationalError:
+            commits = False
+        busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return commits, not busy
+
+    path = tmp_path / "rows.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as shared:
+        shared.execute(f"PRAGMA journal_mode = {journal_mode}")
+        shared.execute("CREATE TABLE counter (value)")
+        shared.execute("INSERT INTO counter VALUES (1), (2)")
+        cursor = LockableCursor(shared.cursor())
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=0.1)) as other:
+            assert cursor.execute("one", "SELECT value FROM counter") == (1,)
+            assert found(other) == free
+            cursor.execute("one", "SELECT 1")
+            assert found(other) == (True, True)

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from helpers import databases, load, sandbox
+from helpers.exercises import contract as rest
 from helpers.exercises import lessons
-from helpers.exercises.promises import INCREMENTS, Promise, StrategyClass, add_one, of
+from helpers.exercises.promises import INCREMENTS, Promise, StrategyClass, add_one, has_read, of
 from helpers.exercises.promises import no_increment_lost as no_increment_lost
 from helpers.explorer import Exploration, Program, explore
 from helpers.opened import Opened
@@ -251,7 +252,7 @@ def check_strategy(
     strategy: StrategyClass,
     *,
     journal_mode: str = "delete",
-    nested: bool = False,
+    contract: bool = False,
     promises: Sequence[Promise] = (),
 ) -> Verdict:
     """Try a learner's strategy in every order of two threads that share it.
@@ -260,7 +261,9 @@ def check_strategy(
         strategy: a class with ``write(unit_of_work)`` that is called with the path of a
             database, or a `functools.partial` of one. A method ``read`` is tried as well.
         journal_mode: ``"delete"`` or ``"wal"``.
-        nested: whether to try a unit of work that calls ``write`` again.
+        contract: whether to try the whole contract of `helpers.strategies`: a method ``read``,
+            a unit of work that calls ``write`` again, any exception, a COMMIT that fails, and
+            another process.
         promises: other promises than those of `helpers.exercises.promises`.
 
     It is solved when each promise of `helpers.exercises.promises` is kept in every schedule and no
@@ -270,7 +273,7 @@ def check_strategy(
         TypeError: if it is a class without ``write``.
         Unseen: if the explorer cannot see its connections.
     """
-    promises = promises or of(strategy, nested)
+    promises = promises or [*of(strategy, nested=contract), *(rest.PROMISES if contract else ())]
     alone = _alone(INCREMENTS.alone(strategy, journal_mode))
     if alone:
         return Verdict(False, alone)
@@ -281,6 +284,8 @@ def check_strategy(
         if verdict is not None:
             return verdict
         orders += found.schedules
+    if contract and not has_read(strategy):
+        return Verdict(False, rest.NO_READ)
     kept = "; ".join(promise.kept for promise in promises)
     return Verdict(True, f"{orders} orders of {len(promises)} programs. In all of them: {kept}")
 

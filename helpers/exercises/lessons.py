@@ -76,12 +76,14 @@ def schedule(run: Run) -> str:
 
 
 def _told(run: Run) -> str:
-    errors = [step.error.message for step in run.steps if step.error is not None]
-    if errors:
-        return f'a thread is told "{errors[0]}"'
-    name, error = next(
+    ends = [
         (name, end) for name, end in (run.outcome.threads if run.outcome else ()) if ": " in end
-    )
+    ]
+    for step in run.steps:
+        # A thread may have caught an error and gone on.
+        if step.error is not None and any(step.error.message in end for _, end in ends):
+            return f'a thread is told "{step.error.message}"'
+    name, error = ends[0]
     return f"{name} ends with {error}"
 
 
@@ -238,17 +240,24 @@ def torn_read(run: Run) -> str:
 # -- a unit inside a unit ------------------------------------------------------------------------
 
 
-def inner_committed(run: Run) -> str:
-    """How an inner unit published half of the outer one."""
-    wrote = next((n for n, step in enumerate(run.steps) if word(step) == "UPDATE"), 0)
-    ended = next((n for n, step in enumerate(run.steps) if word(step) == "COMMIT"), None)
-    if ended is None:
-        return "Each statement commits itself, so there is nothing to roll back."
-    return (
-        f"The outer unit writes in step {wrote + 1}; the inner one commits in step {ended + 1}, "
-        "and with it the outer unit's half. Then the outer unit is called off. A lock that its "
-        "holder may take again lets the inner unit in: refuse it."
-    )
+def let_in(run: Run) -> str:
+    """How an inner unit published half of the outer one, or was lost with it."""
+    wrote = [n + 1 for n, step in enumerate(run.steps) if word(step) == "UPDATE"]
+    committed = next((n for n, step in enumerate(run.steps) if word(step) == "COMMIT"), None)
+    undone = next((n for n, step in enumerate(run.steps) if word(step) == "ROLLBACK"), None)
+    if committed is not None:
+        return (
+            f"The outer unit writes in step {wrote[0]}; the inner one commits in step "
+            f"{committed + 1}, and with it the outer unit's half. Then the outer unit is called "
+            "off. A lock that its holder may take again lets the inner unit in: refuse it."
+        )
+    if undone is not None:
+        return (
+            f"The inner unit writes in step {wrote[-1]} and is acknowledged. Then the outer unit "
+            f"is called off, and step {undone + 1} rolls both back. What is acknowledged must be "
+            "stored: refuse the inner unit."
+        )
+    return "Each statement commits itself, so there is nothing to roll back."
 
 
 # -- looking at steps ----------------------------------------------------------------------------

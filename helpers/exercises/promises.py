@@ -25,6 +25,8 @@ StrategyClass = Callable[[str], Any]
 
 _SUM = "SELECT sum(balance) FROM account WHERE id IN (1, 2)"
 _CALLED_OFF = "called off"
+#: What a thread reports whose inner unit was not refused.
+_LET_IN = (_CALLED_OFF, lessons.NOT_TOLD)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,34 @@ class Promise:
         """The same for the first thread only."""
         program = self.program(strategy, journal_mode)
         program.threads = {"A": self.threads[0]}
+        return program
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A strategy and the path of its database, which the strategy itself need not keep."""
+
+    strategy: Any
+    path: str
+
+    def close(self) -> None:
+        """Close the strategy."""
+        self.strategy.close()
+
+
+class WithPath(Promise):
+    """A promise whose threads get a `Shared`."""
+
+    def program(self, strategy: StrategyClass, journal_mode: str = "delete") -> Program:
+        """The program that tries `strategy`."""
+
+        def share(path: str) -> Shared:
+            return Shared(strategy(path), path)
+
+        # The explorer looks for locks and connections where what is shared is defined.
+        share.__module__ = getattr(strategy, "func", strategy).__module__
+        program = super().program(strategy, journal_mode)
+        program.share = share
         return program
 
 
@@ -168,11 +198,11 @@ READS = Promise(
     look=_SUM,
 )
 NESTED = Promise(
-    "a unit inside a unit stores nothing once the outer one is called off",
-    "store what was called off",
+    "a unit inside a unit is refused, and stores nothing",
+    "let a unit into a unit",
     (_nests,),
-    lambda end: bool(end.value == 0),
-    lessons.inner_committed,
+    lambda end: bool(end.value == 0 and end.results.get("A") not in _LET_IN),
+    lessons.let_in,
     stuck=(
         "The unit of work called the strategy again, and now its thread waits for what it holds "
         "itself. Refuse that with an error before anybody waits."
@@ -192,8 +222,14 @@ def of(strategy: StrategyClass, nested: bool = False) -> list[Promise]:
             f"{cls.__name__} has no method 'write': give a strategy, a class whose "
             "write(unit_of_work) runs a function of the connection"
         )
-    reads = not isinstance(cls, type) or callable(getattr(cls, "read", None))
-    return [INCREMENTS, CANCELLED, *([READS] if reads else []), *([NESTED] if nested else [])]
+    reads = [READS] if has_read(strategy) else []
+    return [INCREMENTS, CANCELLED, *reads, *([NESTED] if nested else [])]
+
+
+def has_read(strategy: StrategyClass) -> bool:
+    """Whether it has a method ``read``, as far as can be told without making one."""
+    cls = getattr(strategy, "func", strategy)
+    return not isinstance(cls, type) or callable(getattr(cls, "read", None))
 
 
 def table(

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from helpers.exercises import lessons, promises
-from helpers.exercises.promises import Promise, StrategyClass
-from helpers.explorer import Ending, Program
+from helpers.exercises.promises import Promise, Shared, WithPath
+from helpers.explorer import Ending
 from helpers.explorer.program import Run
 from helpers.workloads import Cancelled
 
@@ -25,32 +25,7 @@ _STUCK = (
 )
 
 
-@dataclass(frozen=True)
-class _Shared:
-    """A strategy and the path of its database, which the strategy itself need not keep."""
-
-    strategy: Any
-    path: str
-
-    def close(self) -> None:
-        self.strategy.close()
-
-
-class _WithPath(Promise):
-    """A promise whose threads get a `_Shared`."""
-
-    def program(self, strategy: StrategyClass, journal_mode: str = "wal") -> Program:
-        def share(path: str) -> _Shared:
-            return _Shared(strategy(path), path)
-
-        # The explorer looks for locks and connections where what is shared is defined.
-        share.__module__ = getattr(strategy, "func", strategy).__module__
-        program = super().program(strategy, journal_mode)
-        program.share = share
-        return program
-
-
-def _looks(shared: _Shared) -> str:
+def _looks(shared: Shared) -> str:
     shared.strategy.write(promises.add_one)
     with closing(sqlite3.connect(shared.path, isolation_level=None)) as connection:
         (value,) = connection.execute("SELECT value FROM counter").fetchone()
@@ -114,7 +89,7 @@ def _is(step: Any, word: str, thread: str = "") -> bool:
     return lessons.word(step) == word and thread in ("", step.thread)
 
 
-ACKNOWLEDGED = _WithPath(
+ACKNOWLEDGED = WithPath(
     "what is acknowledged is committed",
     "acknowledge what is not committed",
     (_looks,),

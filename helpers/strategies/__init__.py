@@ -10,21 +10,26 @@ Each strategy is one file, to be copied into an application: it needs the standa
 from __future__ import annotations
 
 import sqlite3
+import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from helpers.strategies.flawed import (
-    CheckedConnection,
-    LockableCursor,
-    SharedConnection,
-    StatementLock,
-)
 from helpers.strategies.per_thread import PerThread
 from helpers.strategies.pool import Pool
 from helpers.strategies.retry import Retry, is_busy
 from helpers.strategies.settings import AS_IT_IS, DURABLE, FAST, OutcomeUnknown, Settings
 from helpers.strategies.transaction_lock import TransactionLock
 from helpers.strategies.writer import Writer
+
+with warnings.catch_warnings():
+    # From Python 3.14 the compiler warns of LockableCursor's `return` in `finally`.
+    warnings.simplefilter("ignore", SyntaxWarning)
+    from helpers.strategies.flawed import (
+        CheckedConnection,
+        LockableCursor,
+        SharedConnection,
+        StatementLock,
+    )
 
 __all__ = [
     "AS_IT_IS",

@@ -78,35 +78,66 @@ class CheckedConnection(SharedConnection):
 class LockableCursor:
     """A cursor with a lock round each statement, as many programs have copied it. Flawed.
 
-    What is wrong with it, point by point:
+    ``execute(sql)`` returns nothing, ``execute("all", sql)`` all rows, with "one" the first. But:
 
     1. The lock is held for one statement, not for a unit of work: between a SELECT and the
        UPDATE that depends on it, anybody may write.
-    2. SQL is put together as text. A value with a quote in it breaks the statement, and a
-       value made for the purpose rewrites it (SQL injection).
-    3. All threads share one cursor; it works only because the rows are fetched under the
-       lock, so every SELECT holds up everybody until its last row.
-    4. The connection is in autocommit: there is no transaction that could be rolled back.
-    5. The lock is not released when a statement raises, and the next thread waits for ever.
+    2. It takes no parameters, so its callers put SQL together as text. A value with a quote in
+       it breaks the statement, and a value made for the purpose rewrites it (SQL injection).
+    3. ``return`` in ``finally`` replaces every exception of a statement whose rows are asked for,
+       Ctrl-C included: nothing is bound to ``result`` yet, so callers get an UnboundLocalError.
+    4. ``"one"`` leaves the other rows unread. Until somebody executes the next statement, this
+       one keeps its lock: other connections cannot commit, or, in WAL mode, empty the WAL.
+    5. All threads share its connection: ``last_insert_rowid()`` is anybody's, so is a COMMIT.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.cursor = connection.cursor()
+    def __init__(self, cursor: sqlite3.Cursor) -> None:
+        self.cursor = cursor
         self.lock = threading.Lock()
 
-    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
-        """Run one statement and fetch all its rows."""
+    def execute(self, arg0: str, arg1: str | None = None) -> Any:
+        """Run `arg1`, or `arg0` if that is all; `arg0` then says which rows are returned."""
         self.lock.acquire()
-        self.cursor.execute(self.filled_in(sql, parameters))
-        rows = Rows(self.cursor.fetchall())
-        self.lock.release()
-        return rows
+        try:
+            self.cursor.execute(arg1 if arg1 else arg0)
+            if arg1:
+                if arg0 == "all":
+                    result = self.cursor.fetchall()
+                elif arg0 == "one":
+                    result = self.cursor.fetchone()
+        except Exception as error:
+            raise error
+        finally:
+            self.lock.release()
+            if arg1:
+                return result
 
-    def filled_in(self, sql: str, parameters: Sequence[Any]) -> str:
-        """The statement with each parameter written into the text, between quotes."""
+
+class StatementLock:
+    """One `LockableCursor` for all units of work: each statement commits itself. Wrong.
+
+    Made as `SharedConnection` is.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], connect: Connect = sqlite3.connect) -> None:
+        self.connection = connect(path, isolation_level=None, check_same_thread=False)
+        self.cursor = LockableCursor(self.connection.cursor())
+
+    def write(self, unit_of_work: Unit, /) -> Any:
+        """Run it with this object, which locks each statement, in place of a connection."""
+        return unit_of_work(self)  # type: ignore[arg-type]
+
+    read = write
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
+        """Run one statement, its parameters written into the text, and fetch all its rows."""
         for value in parameters:
             sql = sql.replace("?", f"'{value}'" if isinstance(value, str) else str(value), 1)
-        return sql
+        return Rows(self.cursor.execute("all", sql))
+
+    def close(self) -> None:
+        """Close the shared connection."""
+        self.connection.close()
 
 
 class Rows(list[Any]):
@@ -116,31 +147,4 @@ class Rows(list[Any]):
         """The next row, None at the end."""
         return self.pop(0) if self else None
 
-    def fetchall(self) -> list[Any]:
-        """The rows that are left."""
-        return list(self)
-
-
-class StatementLock:
-    """One connection for all threads, a lock round each statement. Wrong: see `LockableCursor`.
-
-    Args:
-        path: the database file.
-        connect: opens the connection; pass `History.connect` to record the calls.
-    """
-
-    cursor_class = LockableCursor
-
-    def __init__(self, path: str | os.PathLike[str], connect: Connect = sqlite3.connect) -> None:
-        self.connection = connect(path, isolation_level=None, check_same_thread=False)
-        self.cursor = self.cursor_class(self.connection)
-
-    def write(self, unit_of_work: Unit, /) -> Any:
-        """Run it with the shared cursor in place of a connection; each statement commits itself."""
-        return unit_of_work(self.cursor)  # type: ignore[arg-type]
-
-    read = write
-
-    def close(self) -> None:
-        """Close the shared connection."""
-        self.connection.close()
+    fetchall = list.copy

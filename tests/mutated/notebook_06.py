@@ -24,61 +24,59 @@ MUTATIONS = [
         ),
         notebook=LOCKS,
         file="helpers/strategies/flawed.py",
-        old="        return unit_of_work(self.cursor)  # type: ignore[arg-type]",
+        old="        return unit_of_work(self)  # type: ignore[arg-type]",
         new="""\
         with self.__dict__.setdefault("whole", threading.RLock()):
-            return unit_of_work(self.cursor)  # type: ignore[arg-type]
+            return unit_of_work(self)  # type: ignore[arg-type]
 """,
     ),
     Mutation(
-        name="a-quote-as-a-parameter",
-        claims=("a-quote-breaks-the-statement",),
+        name="values-as-parameters",
+        claims=("a-value-becomes-sql", "a-quote-breaks-the-statement"),
         notebook=LOCKS,
         file=LOCKS,
-        old=""""cursor = LockableCursor(connection)\\n",
-    "try:""",
-        new=""""cursor = connection\\n",
-    "try:""",
-    ),
-    Mutation(
-        name="sql-as-a-parameter",
-        claims=("a-value-becomes-sql",),
-        notebook=LOCKS,
-        file=LOCKS,
-        old=r'''"cursor.execute(RENAME, [name, 1])\n"''',
-        new=r'''"connection.execute(RENAME, [name, 1])\n"''',
+        old="""cursor.execute(f\\"UPDATE account SET owner = '{name}' WHERE id = {number}\\")""",
+        new=(
+            "cursor.cursor.execute("
+            r"\"UPDATE account SET owner = ? WHERE id = ?\", [name, number])"
+        ),
     ),
     Mutation(
         name="a-parameter-as-text",
         claims=("a-parameter-stays-a-value",),
         notebook=LOCKS,
         file=LOCKS,
-        old=r'''"connection.execute(RENAME, [name, 1])\n"''',
-        new=r'''"LockableCursor(connection).execute(RENAME, [name, 1])\n"''',
+        old=r"""owner = ? WHERE id = ?\", [\"O'Neill\", 1])""",
+        new=r"""owner = 'O'Neill' WHERE id = 1\")""",
     ),
     Mutation(
-        name="rows-fetched-under-the-lock",
-        claims=("one-cursor-mixes-results",),
+        name="no-return-in-finally",
+        claims=("the-class-to-review", "an-error-is-replaced"),
         notebook=LOCKS,
-        file=LOCKS,
-        old="return self.cursor.execute(sql, parameters)",
-        new="return self.cursor.execute(sql, parameters).fetchall()",
+        file="helpers/strategies/flawed.py",
+        old="""\
+            if arg1:
+                return result
+""",
+        new="""\
+        return result if arg1 else None
+""",
     ),
     Mutation(
-        name="half-a-transfer-rolled-back",
-        claims=("half-a-transfer-stays",),
+        name="the-other-rows-are-read",
+        claims=("the-class-to-review", "one-row-keeps-a-lock"),
         notebook=LOCKS,
-        file=LOCKS,
-        old="closing(StatementLock(database)) as strategy",
-        new="closing(TransactionLock(database)) as strategy",
+        file="helpers/strategies/flawed.py",
+        old="result = self.cursor.fetchone()",
+        new="result = self.cursor.fetchall()[0]",
     ),
     Mutation(
-        name="lock-given-back-after-an-error",
-        claims=("an-error-keeps-the-lock",),
+        name="a-commit-for-both",
+        claims=("one-connection-one-transaction",),
         notebook=LOCKS,
         file=LOCKS,
-        old="LockableCursor(open_shared(path))",
-        new="LazyCursor(open_shared(path))",
+        old=r"\"ROLLBACK\"):",
+        new=r"\"COMMIT\"):",
     ),
     Mutation(
         name="unit-in-a-transaction-under-the-lock",
@@ -141,6 +139,7 @@ MUTATIONS = [
             "commit-under-the-lock",
             "release-on-every-way-out",
             "a-reader-needs-the-lock-too",
+            "another-process-knows-no-lock",
         ),
         notebook=LOCKS_SOLVED,
         file="helpers/explorer/search.py",
@@ -154,5 +153,21 @@ MUTATIONS = [
         file=LOCKS_SOLVED,
         old="threading.RLock()",
         new="threading.Lock()",
+    ),
+    Mutation(
+        name="an-inner-unit-may-join",
+        claims=("an-inner-unit-must-not-join",),
+        notebook=LOCKS_SOLVED,
+        file="helpers/exercises/promises.py",
+        old=' and end.results.get("A") not in _LET_IN)',
+        new=")",
+    ),
+    Mutation(
+        name="half-of-the-contract",
+        claims=("whatever-ends-a-unit", "a-commit-fails-too"),
+        notebook=LOCKS_SOLVED,
+        file="helpers/exercises/contract.py",
+        old="PROMISES = (ANY_EXCEPTION, FAILED_COMMIT, ANOTHER_PROCESS)",
+        new="PROMISES = (ANOTHER_PROCESS,)",
     ),
 ]
