@@ -2,7 +2,7 @@
 
 `helpers.exercises.promises` asks whether a strategy keeps units of work whole. A writer answers
 from another thread, so more can go wrong: it may answer before the COMMIT, or not at all, let
-one unit harm its neighbour, or never end. The three small programs in `PROMISES` find that out.
+one unit harm its neighbour, or never end. The small programs in `PROMISES` find that out.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from helpers.exercises import lessons, promises
-from helpers.exercises.promises import Promise, Shared, WithPath
-from helpers.explorer import Ending
+from helpers.exercises import contract, lessons, promises
+from helpers.exercises.promises import Promise, Shared, StrategyClass, WithPath
+from helpers.explorer import Ending, Program
 from helpers.explorer.program import Run
 from helpers.workloads import Cancelled
 
@@ -85,6 +85,13 @@ def _alarmed(run: Run) -> str:
     return "A's unit did nothing wrong: the exception belongs to B."
 
 
+def _not_kept_out(run: Run) -> str:
+    return (
+        "B is another process: your queue orders only threads of its own. Which BEGIN takes the "
+        "write lock on the file before the SELECT?"
+    )
+
+
 def _is(step: Any, word: str, thread: str = "") -> bool:
     return lessons.word(step) == word and thread in ("", step.thread)
 
@@ -108,5 +115,21 @@ UNHARMED = Promise(
     stuck=_STUCK,
 )
 
+
+class _InRollbackJournal(promises.WithPath):
+    """A promise that is tried in a rollback journal, where a reader can make a COMMIT fail."""
+
+    def program(self, strategy: StrategyClass, journal_mode: str = "delete") -> Program:
+        return super().program(strategy, "delete")
+
+
+FAILED_COMMIT = _InRollbackJournal(**{**vars(contract.FAILED_COMMIT), "stuck": _STUCK})
+ANOTHER_PROCESS = replace(
+    contract.ANOTHER_PROCESS,
+    story=_not_kept_out,
+    refused=_not_kept_out,
+    stuck=_STUCK,
+)
+
 #: What `exercises.check_strategy` tries a writer with, the smallest program first.
-PROMISES = (ACKNOWLEDGED, INCREMENTS, UNHARMED)
+PROMISES = (ACKNOWLEDGED, INCREMENTS, UNHARMED, FAILED_COMMIT, ANOTHER_PROCESS)
