@@ -352,18 +352,18 @@ def _left_open(strategy: Any, opened: Opened, threads: int) -> str:
 
 def _not_kept(strategy: Any, opened: Opened, executor: ThreadPoolExecutor, threads: int) -> str:
     """Let each thread of `executor` run two units; whether each keeps a connection of its own."""
-    barrier, before = threading.Barrier(threads), len(opened.threads)
+    barrier, before = threading.Barrier(threads), set(opened.threads)
 
     def round_of_units() -> None:
         list(executor.map(lambda _: (barrier.wait(), strategy.write(add_one)), range(threads)))
 
     round_of_units()
-    kept, total = len(opened.threads) - before, opened.total
+    kept, total = len(set(opened.threads) - before), opened.total
     if kept < threads:
         return (
             f"{threads} threads live on, and each has run a unit; connections that they keep: "
-            f"{max(kept, 0)}. Either they share one, and its transaction, or each unit opens its "
-            "own. Each thread has to keep one."
+            f"{kept}. Either they share one, and its transaction, or each unit opens its own. "
+            "Each thread has to keep one."
         )
     round_of_units()
     if opened.total > total:
