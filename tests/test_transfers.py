@@ -1,6 +1,7 @@
 """The exercise of notebook 08: right transfers pass, wrong ones are told why."""
 
 import sqlite3
+import threading
 
 import pytest
 
@@ -25,7 +26,7 @@ def made(begin="", ends=True):
             connection.execute(UPDATE, (amount, target))
             connection.commit()
             return True
-        except sqlite3.OperationalError:
+        except sqlite3.Error:
             if ends:
                 connection.rollback()
             raise
@@ -34,13 +35,77 @@ def made(begin="", ends=True):
 
 
 def atomic(connection, source, target, amount):
-    connection.execute("BEGIN")
-    sql = f"{UPDATE} AND balance >= ?"
-    paid = connection.execute(sql, (-amount, source, amount)).rowcount
-    if paid:
+    with connection:
+        connection.execute("BEGIN")
+        sql = f"{UPDATE} AND balance >= ?"
+        paid = connection.execute(sql, (-amount, source, amount)).rowcount
+        if paid:
+            connection.execute(UPDATE, (amount, target))
+        return bool(paid)
+
+
+def one_update(connection, source, target, amount):
+    """Both rows in one statement, which is a transaction of its own."""
+    sql = """UPDATE account SET balance = balance + iif(id = :source, -:amount, :amount)
+        WHERE id IN (:source, :target)
+        AND (SELECT balance FROM account WHERE id = :source) >= :amount"""
+    given = {"source": source, "target": target, "amount": amount}
+    return connection.execute(sql, given).rowcount == 2
+
+
+def hides_the_refusal(connection, source, target, amount):
+    try:
+        return made("BEGIN")(connection, source, target, amount)
+    except sqlite3.OperationalError:
+        return False
+
+
+def hides_every_error(connection, source, target, amount):
+    try:
+        return made("BEGIN IMMEDIATE")(connection, source, target, amount)
+    except sqlite3.Error:
+        return False
+
+
+lock = threading.Lock()
+
+
+def behind_a_lock(begin):
+    def transfer(*arguments):
+        with lock:
+            return made(begin)(*arguments)
+
+    return transfer
+
+
+def never_gives_up(connection, *arguments):
+    while True:
+        try:
+            return made("BEGIN IMMEDIATE")(connection, *arguments)
+        except sqlite3.Error:
+            pass
+
+
+def without_try(connection, source, target, amount):
+    connection.execute("BEGIN IMMEDIATE")
+    (balance,) = connection.execute(SELECT, (source,)).fetchone()
+    if paid := balance >= amount:
+        connection.execute(UPDATE, (-amount, source))
         connection.execute(UPDATE, (amount, target))
     connection.commit()
-    return bool(paid)
+    return paid
+
+
+def keeps_half(connection, source, target, amount):
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (balance,) = connection.execute(SELECT, (source,)).fetchone()
+        if balance >= amount:
+            connection.execute(UPDATE, (-amount, source))
+            connection.execute(UPDATE, (amount, target))
+        return balance >= amount
+    finally:
+        connection.commit()
 
 
 def half(connection, source, target, amount):
@@ -50,8 +115,10 @@ def half(connection, source, target, amount):
 
 @pytest.mark.parametrize("journal_mode", ["delete", "wal"])
 @pytest.mark.parametrize(
-    "transfer", [made("BEGIN IMMEDIATE"), atomic, Retry()(made("BEGIN"))],
-    ids=["immediate", "atomic", "retried"],
+    "transfer",
+    [made("BEGIN IMMEDIATE"), atomic, Retry()(made("BEGIN")), one_update,
+     behind_a_lock("BEGIN IMMEDIATE")],
+    ids=["immediate", "atomic", "retried", "one update", "immediate and a lock"],
 )  # fmt: skip
 def test_right_transfers_pass(transfer, journal_mode):
     verdict = transfers.check(transfer, journal_mode)
@@ -76,6 +143,26 @@ def test_wrong_transfers_are_told_which_order_breaks_them(transfer, reason, jour
     schedule = " ".join(verdict.stage().schedule)
     assert f"for example {schedule}." in verdict.reason
     assert verdict.stage().outcome.kind in ("wrong", "error")
+
+
+@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+@pytest.mark.parametrize(
+    ("transfer", "reason"),
+    [
+        (hides_the_refusal, "returns False, though the balance suffices: in step 6 A is told"),
+        (behind_a_lock("BEGIN"), "two threads keep the promise, but beside another process"),
+        (behind_a_lock(""), "beside another process, in 2 of 6 orders, the promise is broken"),
+        (without_try, "its transaction stays open"),
+        (keeps_half, "account 1 holds 900 all the same"),
+        (never_gives_up, "it never ends"),
+        (hides_every_error, "it returns False, and nobody learns why"),
+    ],
+)
+def test_what_two_threads_alone_do_not_show_is_told(transfer, reason, journal_mode):
+    verdict = transfers.check(transfer, journal_mode)
+    assert not verdict.solved
+    assert reason in verdict.reason
+    assert len(verdict.reason.split()) <= 60
 
 
 def test_what_is_wrong_alone_is_said_so():

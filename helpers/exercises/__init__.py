@@ -302,9 +302,10 @@ def _judged(found: Exploration, promise: Promise) -> Verdict | None:
 def check_closing(strategy: load.StrategyFactory, *, threads: int = 3) -> Verdict:
     """Count a learner's open connections while threads come and go, and after `close`.
 
-    It is solved when threads that have ended leave no connection behind, when `close`, called
-    by another thread, closes those of threads that live on, and when each was closed by a call
-    of its method ``close``.
+    It is solved when each thread that lives has a connection of its own and keeps it for its
+    next unit, when threads that have ended leave none behind, when `close`, called by another
+    thread, closes those of threads that live on, and when each was closed by a call of its
+    method ``close``.
 
     Raises:
         ValueError: if the strategy opens no connection by the `connect` that it is given.
@@ -341,15 +342,37 @@ def _left_open(strategy: Any, opened: Opened, threads: int) -> str:
             f"{threads} threads have ended, and their connections were dropped without a call of "
             "close(): since Python 3.13 each is a ResourceWarning"
         )
-    barrier = threading.Barrier(threads)
     with ThreadPoolExecutor(threads) as executor:
-        list(executor.map(lambda _: (barrier.wait(), strategy.write(add_one)), range(threads)))
+        reason = _not_kept(strategy, opened, executor, threads)
+        if reason:
+            return reason
         reason = _closed_beside_a_unit(strategy, executor)
         if reason:
             return reason
         left = len(opened.threads)
     if left:
         return f"after close(), {left} connections are still open, those of threads that live on"
+    return ""
+
+
+def _not_kept(strategy: Any, opened: Opened, executor: ThreadPoolExecutor, threads: int) -> str:
+    """Let each thread of `executor` run two units; whether each keeps a connection of its own."""
+    barrier, before = threading.Barrier(threads), set(opened.threads)
+
+    def round_of_units() -> None:
+        list(executor.map(lambda _: (barrier.wait(), strategy.write(add_one)), range(threads)))
+
+    round_of_units()
+    kept, total = len(set(opened.threads) - before), opened.total
+    if kept < threads:
+        return (
+            f"{threads} threads live on, and each has run a unit; connections that they keep: "
+            f"{kept}. Either they share one, and its transaction, or each unit opens its own. "
+            "Each thread has to keep one."
+        )
+    round_of_units()
+    if opened.total > total:
+        return f"{threads} threads ran a second unit, and opened {opened.total - total} more"
     return ""
 
 

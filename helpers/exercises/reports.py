@@ -17,10 +17,12 @@ Report = Callable[[sqlite3.Connection], Any]
 #: Three accounts and a table for reports.
 SCHEMA = """
     CREATE TABLE account (id INTEGER PRIMARY KEY, balance INTEGER NOT NULL);
-    INSERT INTO account VALUES (1, 1000), (2, 1000), (3, 1000);
+    INSERT INTO account VALUES (1, 1000), (2, 1000), (3, {third});
     CREATE TABLE report (total INTEGER NOT NULL);"""
-#: What the accounts hold together, at any time.
+#: What the accounts hold together, at any time, if the third holds 1000.
 TOTAL = 3000
+#: What the report's thread returns when it has not ended its transaction.
+_OPEN = "left a transaction open"
 _LOOK = "SELECT total FROM report"
 
 
@@ -38,26 +40,41 @@ def check(report: Report) -> Verdict:
         report: calls `total` and stores what it returns, one row in ``report (total)``.
 
     The clerk's connection never waits (``timeout=0``), the report's does. It is solved when
-    in every schedule the stored total is 3000 and neither of the two sees an error.
+    in every schedule the stored total is that of the accounts, neither of the two sees an
+    error, and the report has ended its transaction. A step is a whole statement: how long one
+    statement keeps the clerk out is not tried.
     """
-    alone = explore(_program(report, with_clerk=False), show=False)
-    ((outcome, _, _), *_) = alone.outcomes
-    if outcome.kind != "right":
-        what = outcome.threads[0][1] if outcome.raised else f"table report holds {outcome.rows}"
-        return Verdict(False, f"already alone, without the clerk, {what}")
+    alone = _alone(report, 1000) or _alone(report, 1500)
+    if alone:
+        return Verdict(False, f"already alone, without the clerk, {alone}")
     found = explore(_program(report), reduce=True, show=False)
     if (schedule := _example(found)) is not None:
         return Verdict(False, _lesson(found, schedule), found, schedule)
     if not found.complete:
         return Verdict(False, f"too many orders to try them all. {found.verdict}", found)
-    said = f"{found.schedules} orders stand for all: one state, and nobody waits"
-    return Verdict(True, said, found)
+    said = "one state, and the write lock is never held from step to step"
+    return Verdict(True, f"{found.schedules} orders stand for all: {said}", found)
 
 
-def _program(report: Report, *, with_clerk: bool = True) -> Program:
-    def reporting(path: str) -> None:
+def _alone(report: Report, third: int) -> str:
+    """What is wrong with `report` when nothing else runs; empty if nothing is."""
+    found = explore(_program(report, third, with_clerk=False), show=False)
+    ((outcome, _, _), *_) = found.outcomes
+    if outcome.kind == "right":
+        return ""
+    if outcome.raised:
+        return outcome.threads[0][1]
+    if _OPEN in outcome.threads[0][1]:
+        return "its transaction is still open when it returns. What ends it?"
+    holds = f"table report holds {outcome.rows}"
+    return f"{holds}, and the accounts {TOTAL - 1000 + third} together" if third != 1000 else holds
+
+
+def _program(report: Report, third: int = 1000, *, with_clerk: bool = True) -> Program:
+    def reporting(path: str) -> str | None:
         with closing(sqlite3.connect(path, isolation_level=None, timeout=60)) as connection:
             report(connection)
+            return _OPEN if connection.in_transaction else None
 
     def clerk(path: str) -> None:
         with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as connection:
@@ -67,9 +84,9 @@ def _program(report: Report, *, with_clerk: bool = True) -> Program:
             connection.execute("COMMIT")
 
     return Program(
-        SCHEMA,
+        SCHEMA.format(third=third),
         {"report": reporting, "clerk": clerk} if with_clerk else {"report": reporting},
-        _kept,
+        _kept(TOTAL - 1000 + third),
         "the report shows one state",
         look=_LOOK,
         journal_mode="wal",
@@ -77,9 +94,15 @@ def _program(report: Report, *, with_clerk: bool = True) -> Program:
     )
 
 
-def _kept(end: Ending) -> bool:
+def _kept(total: int) -> Callable[[Ending], bool]:
     """One row with the right total, or none if the report was told that it failed."""
-    return end.rows == [(TOTAL,)] if "report" in end.results else end.rows in ([], [(TOTAL,)])
+
+    def kept(end: Ending) -> bool:
+        if "report" not in end.results:
+            return end.rows in ([], [(total,)])
+        return end.rows == [(total,)] and end.results["report"] != _OPEN
+
+    return kept
 
 
 def _example(found: Exploration) -> tuple[str, ...] | None:
@@ -95,6 +118,9 @@ def _lesson(found: Exploration, schedule: tuple[str, ...]) -> str:
     counts, shown = found.counts, f"for example {' '.join(schedule)}."
     if "deadlock" in counts or "endless" in counts:
         return f"in the order {' '.join(schedule)}: {run.outcome and run.outcome.text}"
+    if "wrong" in counts and run.outcome and _OPEN in str(run.outcome.threads):
+        of = f"{counts['wrong']} of {found.schedules} orders"
+        return f"in {of} the report leaves its transaction open, {shown} What ends it?"
     if "wrong" in counts:
         rows = run.outcome.rows if run.outcome else ""
         part = f"in {counts['wrong']} of {found.schedules} orders the report holds {rows}"

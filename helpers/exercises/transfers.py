@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -9,7 +10,7 @@ from typing import Any
 
 from helpers.exercises import Verdict
 from helpers.explorer import Ending, Exploration, Program, explore
-from helpers.explorer.program import Run, Step
+from helpers.explorer.program import Outcome, Run, Step
 
 #: Takes an open connection (``isolation_level=None``), source, target and amount; returns
 #: whether the money was moved.
@@ -21,6 +22,15 @@ BALANCE = 1000
 #: order one of the two 700s has to be refused, and the 200 succeeds.
 PLANS = {"A": (700, 200), "B": (700,)}
 _LOOK = "SELECT balance FROM account WHERE id < 3 ORDER BY id"
+_SELECT = "SELECT balance FROM account WHERE id = ?"
+_UPDATE = "UPDATE account SET balance = balance + ? WHERE id = ?"
+
+#: Three accounts, of which the third takes no money: the second UPDATE of a transfer fails.
+_CLOSED = """
+    CREATE TABLE account (id INTEGER PRIMARY KEY, balance INTEGER NOT NULL);
+    INSERT INTO account VALUES (1, 1000), (2, 1000), (3, 0);
+    CREATE TRIGGER closed BEFORE UPDATE ON account WHEN NEW.id = 3
+    BEGIN SELECT RAISE(ABORT, 'account 3 is closed'); END;"""
 
 
 def check(transfer: Transfer, journal_mode: str = "delete") -> Verdict:
@@ -28,11 +38,14 @@ def check(transfer: Transfer, journal_mode: str = "delete") -> Verdict:
 
     Args:
         transfer: moves an amount from one row of ``account (id, owner, balance)`` to another
-            and returns True; if the balance is too low, it changes nothing and returns False.
+            and returns True; if the balance is too low, it changes nothing and returns False;
+            if a statement fails, it changes nothing and raises.
         journal_mode: ``"delete"`` or ``"wal"``.
 
     It is solved when in every schedule the money that was acknowledged has moved, and no
-    other, no balance is below 0, and no thread sees an error.
+    other, no balance is below 0, nobody is told False whose balance suffices, and no thread
+    sees an error; when that is so beside another process, too, which takes no lock of
+    Python's; and when a transfer that fails leaves nothing behind.
     """
     alone = _alone(transfer, journal_mode)
     if alone:
@@ -42,34 +55,90 @@ def check(transfer: Transfer, journal_mode: str = "delete") -> Verdict:
         return Verdict(False, _lesson(found), found)
     if not found.complete:
         return Verdict(False, f"too many orders to try them all. {found.verdict}", found)
-    return Verdict(True, f"{found.schedules} orders stand for all, and all keep the promise", found)
+    beside = explore(_beside(transfer, journal_mode), reduce=True, show=False)
+    if beside.failing or beside.example("error"):
+        return Verdict(False, _lesson_beside(beside), beside)
+    left = _left_by_an_error(transfer, journal_mode)
+    if left:
+        return Verdict(False, f"when a statement fails, because account 3 is closed, {left}")
+    orders = found.schedules + beside.schedules
+    return Verdict(True, f"{orders} orders stand for all, and all keep the promise", found)
 
 
-def kept(end: Ending) -> bool:
-    """No balance is below 0, and the money that was acknowledged has moved, and no other."""
-    (source,), (target,) = end.rows
-    moved = sum(sum(result) for result in end.results.values())
-    told = end.errors or moved == BALANCE - source
-    return bool(source >= 0 and source + target == 2 * BALANCE and told)
+def _kept(plans: dict[str, tuple[int, ...]]) -> Callable[[Ending], bool]:
+    """The promise: what was acknowledged has moved, nothing else, and every False is justified."""
+
+    def kept(end: Ending) -> bool:
+        (source,), (target,) = end.rows
+        moved = sum(sum(result) for result in end.results.values())
+        told = end.errors or moved == BALANCE - source
+        # The balance only ever falls: what it can pay at the end, it could pay before.
+        refused = (set(plans[name]) - set(result) for name, result in end.results.items())
+        justified = all(amount > source for amounts in refused for amount in amounts)
+        return bool(source >= 0 and source + target == 2 * BALANCE and told and justified)
+
+    return kept
+
+
+def _job(transfer: Transfer, amounts: tuple[int, ...]) -> Callable[[str], list[int]]:
+    """A thread that transfers `amounts`, and returns those that it was told had moved."""
+
+    def run(path: str) -> list[int]:
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=60)) as connection:
+            return [amount for amount in amounts if transfer(connection, 1, 2, amount)]
+
+    # The explorer looks for locks in the modules of its threads: the learner's is one of them.
+    run.__module__ = getattr(transfer, "__module__", __name__)
+    return run
 
 
 def _program(transfer: Transfer, plans: dict[str, tuple[int, ...]], journal_mode: str) -> Program:
-    def job(amounts: tuple[int, ...]) -> Callable[[str], list[int]]:
-        def run(path: str) -> list[int]:
-            with closing(sqlite3.connect(path, isolation_level=None, timeout=60)) as connection:
-                return [amount for amount in amounts if transfer(connection, 1, 2, amount)]
-
-        return run
-
     return Program(
         "accounts",
-        {name: job(amounts) for name, amounts in plans.items()},
-        kept,
+        {name: _job(transfer, amounts) for name, amounts in plans.items()},
+        _kept(plans),
         "no money is made or lost, and nobody pays what they do not have",
         look=_LOOK,
         journal_mode=journal_mode,
         name="the exercise",
     )
+
+
+def _beside(transfer: Transfer, journal_mode: str) -> Program:
+    """`transfer` beside a right one that knows nothing of its locks, as another process would."""
+    program = _program(transfer, {"A": (700,), "other": (700,)}, journal_mode)
+    program.threads["other"] = _job(_immediate, (700,))
+    return program
+
+
+def _immediate(connection: sqlite3.Connection, source: int, target: int, amount: int) -> bool:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        paid = bool(connection.execute(_SELECT, (source,)).fetchone()[0] >= amount)
+        if paid:
+            connection.executemany(_UPDATE, [(-amount, source), (amount, target)])
+        return paid
+
+
+def _left_by_an_error(transfer: Transfer, journal_mode: str) -> str:
+    """What is wrong after a transfer to an account that is closed; empty if nothing is."""
+    said = [""]
+
+    def run(path: str) -> None:
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=60)) as connection:
+            try:
+                told = transfer(connection, 1, 3, 100)
+                said[0] = f"it returns {told!r}, and nobody learns why: let the error out"
+            except Exception:
+                (held,) = connection.execute(_SELECT, (1,)).fetchone()
+                if connection.in_transaction:
+                    said[0] = "its transaction stays open. Which line ends it then?"
+                elif held != BALANCE:
+                    said[0] = f"account 1 holds {held} all the same: half of it is stored"
+
+    program = Program(_CLOSED, {"A": run}, lambda end: True, look=_LOOK, journal_mode=journal_mode)
+    ((outcome, _, _),) = explore(program, show=False).outcomes
+    return said[0] if outcome.ended == "finished" else f"it never ends: {outcome.ended}"
 
 
 def _alone(transfer: Transfer, journal_mode: str) -> str:
@@ -95,6 +164,8 @@ def _lesson(found: Exploration) -> str:
     shown = f"for example {' '.join(schedule)}."
     if "deadlock" in counts or "endless" in counts:
         return f"in the order {' '.join(schedule)}: {run.outcome and run.outcome.text}"
+    if "wrong" in counts and run.outcome and _consistent(run.outcome):
+        return f"{counts['wrong']} {of} break the promise, {shown} {_excused(run)}"
     if "wrong" in counts:
         rows = run.outcome.rows if run.outcome else ""
         part = f"{counts['wrong']} {of} break the promise, {shown} The accounts then hold {rows}."
@@ -102,6 +173,39 @@ def _lesson(found: Exploration) -> str:
     number, step = next((n, step) for n, step in enumerate(run.steps, 1) if step.error)
     part = f'in {counts["error"]} {of} a thread is told "{step.error and step.error.message}"'
     return f"{part}, {shown} {_refused(run, number, step)}"
+
+
+def _lesson_beside(found: Exploration) -> str:
+    """Why what two threads keep breaks beside another process."""
+    schedule = found.failing or found.example("error") or ()
+    run = found.replay(schedule)
+    kind = run.outcome.kind if run.outcome else ""
+    error = next((step.error.message for step in run.steps if step.error), "")
+    what = f'A is told "{error}"' if error else "the promise is broken"
+    return (
+        f"two threads keep the promise, but beside another process, in {found.counts.get(kind, 0)} "
+        f"of {found.schedules} orders, {what}, for example {' '.join(schedule)}. It does not see "
+        "a lock of Python's. Which lock do all processes see, and which BEGIN takes it?"
+    )
+
+
+def _consistent(outcome: Outcome) -> bool:
+    """Whether the accounts hold what the threads were told."""
+    told = [text for _, text in outcome.threads if text.startswith("returned")]
+    moved = sum(int(amount) for text in told for amount in re.findall(r"\d+", text))
+    return outcome.rows == f"({BALANCE - moved}), ({BALANCE + moved})" and moved <= BALANCE
+
+
+def _excused(run: Run) -> str:
+    """Which refusal was taken for an empty account."""
+    number, step = next(((n, s) for n, s in enumerate(run.steps, 1) if s.error), (0, None))
+    what = "A transfer returns False, though the balance suffices"
+    if step is None or step.error is None:
+        return f"{what}."
+    return (
+        f'{what}: in step {number} {step.thread} is told "{step.error.message}", which is '
+        "no answer to whether there is enough. Let the error out, or do the whole transfer again."
+    )
 
 
 def _overtaken(run: Run) -> str:

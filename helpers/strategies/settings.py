@@ -36,13 +36,14 @@ class Settings:
         journal_mode: ``"wal"`` lets readers work beside a writer; it costs two more files, a
             checkpoint now and then, and does not work on network file systems. Stored in the
             database, so every program that opens it gets it (https://www.sqlite.org/wal.html).
-        synchronous: when SQLite waits for the disk. ``"FULL"`` (SQLite's own default): in WAL a
-            commit survives a power failure; in a rollback journal that takes ``"EXTRA"``.
+        synchronous: when SQLite waits for the disk. ``"FULL"`` (SQLite's own default) syncs the
+            log at each commit in WAL, so that it survives a power failure; in mode ``"delete"``
+            that takes ``"EXTRA"``, which syncs the folder, too, once the journal is deleted.
             ``"NORMAL"`` in WAL: the last commits may be rolled back after one, but the database
             stays sound; several times faster. ``"OFF"``: a power failure can destroy the
             database. None of them matters when only the *process* dies
-            (https://www.sqlite.org/pragma.html#pragma_synchronous). What the disk itself holds
-            back is not SQLite's to say; on macOS see ``PRAGMA fullfsync``.
+            (https://www.sqlite.org/pragma.html#pragma_synchronous). Disks hold back writes of
+            their own accord; on macOS ``PRAGMA fullfsync = 1`` makes them write.
         busy_timeout: seconds that a statement waits for another connection's lock before
             "database is locked". It cures waiting, not refusal: a read transaction that
             cannot become a write transaction is refused at once. So is a change of the

@@ -24,6 +24,14 @@ MUTATIONS = [
         new="closing(database.connect(isolation_level=None)) as connection",
     ),
     Mutation(
+        name="read-to-the-end",
+        claims=("a-half-read-select-keeps-its-lock",),
+        notebook=TRANSACTIONS,
+        file=TRANSACTIONS,
+        old="rows.fetchone()",
+        new="rows.fetchall()",
+    ),
+    Mutation(
         name="default-without-begin",
         claims=("what-autocommit-does",),
         notebook=TRANSACTIONS,
@@ -57,13 +65,16 @@ MUTATIONS = [
     ),
     Mutation(
         name="stubborn-with-the-write-lock",
-        claims=("the-same-statement-is-refused-again",),
+        claims=(
+            "the-same-statement-is-refused-again",
+            "busy-before-the-commit-and-stale-after-it",
+        ),
         notebook=TRANSACTIONS,
         file=TRANSACTIONS,
         old=r"""connection.execute(\"BEGIN\")\n",
-    "        if paid := connection""",
+    "        if connection""",
         new=r"""connection.execute(\"BEGIN IMMEDIATE\")\n",
-    "        if paid := connection""",
+    "        if connection""",
     ),
     Mutation(
         name="forgetful-with-the-write-lock",

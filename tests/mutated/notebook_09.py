@@ -129,6 +129,14 @@ MUTATIONS = [
         new="max(balance)",
     ),
     Mutation(
+        name="report-that-stores-nothing",
+        claims=("refused-inside-a-statement",),
+        notebook=WAL_SOLVED,
+        file=WAL_SOLVED,
+        old="INSERT INTO account (owner, balance) VALUES (comes(), 0) RETURNING owner",
+        new="SELECT comes()",
+    ),
+    Mutation(
         name="one-order-of-the-report",
         claims=(
             "no-transaction-two-states",
