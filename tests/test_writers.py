@@ -77,6 +77,24 @@ class LetsThrough(OneByOne):
         return told
 
 
+class CommitsOutside(OneByOne):
+    def committed(self, unit_of_work):
+        try:
+            told = unit_of_work(self.connection), None
+        except BaseException as error:
+            self.connection.execute("ROLLBACK")
+            return None, error
+        self.connection.execute("COMMIT")
+        return told
+
+
+class PlainBegin(OneByOne):
+    def commit(self, jobs):
+        for unit_of_work, answer in jobs:
+            self.connection.execute("BEGIN")
+            answer.put(self.committed(unit_of_work))
+
+
 class Swallows(OneByOne):
     def committed(self, unit_of_work):
         result, _ = super().committed(unit_of_work)
@@ -150,7 +168,7 @@ def test_a_right_writer_keeps_every_promise(writer):
     assert all(promise.kept in verdict.reason for promise in writers.PROMISES)
 
 
-@pytest.mark.parametrize("promise", writers.PROMISES, ids=["acknowledged", "increments", "harm"])
+@pytest.mark.parametrize("promise", writers.PROMISES, ids=lambda promise: promise.kept)
 def test_the_writer_of_the_kit_is_proved(promise):
     found = explorer.explore(promise.program(Writer, "wal"), seconds=120, show=False)
     assert found.proved
@@ -167,6 +185,8 @@ def test_the_writer_of_the_kit_is_proved(promise):
         (NeverCommits, ["in the counter, not 1"]),
         (LetsThrough, ["does not come to an end", "each unit is answered, also when it raises"]),
         (Swallows, ["write returned as if it had not", "the exception has to travel"]),
+        (CommitsOutside, ["does not come to an end", "each unit is answered"]),
+        (PlainBegin, ["beside another process", "your queue orders only threads of its own"]),
         (NoEnd, ["already alone", "writer waits for queue 1"]),
         (CommitsHalves, ["B's unit wrote before it raised", "take it back"]),
         (AllTogether, ["rolls back B's unit, and A's with it", "savepoint"]),

@@ -142,6 +142,8 @@ MUTATIONS = [
     ),
     repaired("TooEarly", "Functions", "too-early"),
     repaired("LetsThrough", "Functions", "let-through"),
+    repaired("CommitsOutside", "Functions", "commit-outside"),
+    repaired("PlainBegin", "Functions", "plain-begin"),
     repaired("Swallows", "OneByOne", "swallowed"),
     repaired("NoEnd", "OneByOne", "no-end"),
     repaired("AllTogether", "InGroups", "all-together"),
