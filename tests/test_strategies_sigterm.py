@@ -18,8 +18,8 @@ import pytest
 pytest.importorskip("waitress")
 pytest.importorskip("cherrypy")
 
-#: Seconds from the signal to the end: CherryPy and waitress each wait 5 s for busy threads.
-LIMIT = 10.0
+#: Seconds from the signal to the end: both servers wait 5 s for busy threads, those for a lock.
+LIMIT = 15.0
 
 #: Requests and two daemon threads write and read; each row that was acknowledged is one line.
 PROGRAM = """

@@ -188,7 +188,7 @@ def beside_a_lock(application: Application, serve: Callable[..., Any]) -> str:
     try:
         seen = probes.while_locked(application, serve)
     except servers.ServerError as error:
-        return STUCK if "did not stop" in str(error) else f"in two processes, {error}"
+        return f"in two processes, {error}"
     if any(answer.error == "ReadTimeout" for answer in seen.pages):
         return _WAITS
     if seen.failed:
