@@ -224,8 +224,7 @@ def test_answers_that_are_not_the_count_are_refused(words):
 
 
 def test_async_def_without_a_transaction_is_refused():
-    verdict = exercises.check_server(on_the_loop, servers.asgi, runs=1)
-    assert str(verdict).startswith(f"Not yet: {WAITS}")
+    assert WAITS in served.beside_a_lock(on_the_loop, servers.asgi)
 
 
 # -- check_requests --------------------------------------------------------------------------
