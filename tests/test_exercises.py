@@ -103,6 +103,7 @@ lock = threading.Lock()
 def add_one(connection):
     (value,) = connection.execute(SELECT).fetchone()
     connection.execute(UPDATE, (value + 1,))
+    return value + 1
 
 
 def naive(path, timeout=5.0):
@@ -238,8 +239,7 @@ def flask_shop(job):
         @app.post("/increment")
         def increment():
             with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as connection:
-                job(connection)
-            return "done"
+                return flask.jsonify(job(connection))
 
         yield app
 
@@ -249,8 +249,9 @@ def flask_shop(job):
 def in_transaction(begin):
     def job(connection):
         connection.execute(begin)
-        add_one(connection)
+        value = add_one(connection)
         connection.execute("COMMIT")
+        return value
 
     return flask_shop(job)
 

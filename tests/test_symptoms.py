@@ -156,6 +156,30 @@ def recorded(name):
     return (RECORDED / f"{name}.txt").read_text(encoding="utf-8")
 
 
+#: As notebooks 11 and 13 print them: the class, and the message up to its first semicolon.
+SHORTENED = {
+    "InvalidRequestError: This session is provisioning a new connection": "session-concurrent",
+    "IllegalStateChangeError: Method 'commit()' can't be called here": "session-state",
+    "IllegalStateChangeError: Method 'rollback()' can't be called here": "session-state",
+    "IllegalStateChangeError: Method 'close()' can't be called here": "session-state",
+    "DetachedInstanceError: Instance <Account> is not bound to a Session": "detached",
+    "raised as the server stopped: {'ChannelFailures'}": "cherrypy-channel",
+}
+
+
+@pytest.mark.parametrize("text", SHORTENED)
+def test_a_message_as_a_notebook_prints_it(text):
+    assert first(text).id == SHORTENED[text]
+
+
+def test_what_a_listener_of_cherrypys_bus_raised_is_named_too():
+    wrong_thread = "ChannelFailures: ProgrammingError('SQLite objects created in a thread can"
+    found = diagnose(f"{wrong_thread} only be used in that same thread.')").matches
+    assert [match.entry.id for match in found][:2] == ["cherrypy-channel", "wrong-thread"]
+    locked = diagnose("ChannelFailures: OperationalError('database is locked')").matches
+    assert "cherrypy-channel" in {match.entry.id for match in locked[1:]}
+
+
 def test_every_recorded_traceback_is_expected():
     assert {path.stem for path in RECORDED.glob("*.txt")} == set(EXPECTED)
 

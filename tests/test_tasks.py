@@ -208,8 +208,92 @@ async def swallowed(shared, unit):
             await shared.connection.rollback()
 
 
-def test_the_exercise_accepts_what_is_right():
-    assert str(check_tasks(right)).startswith("Solved: 2 orders")
+async def finally_rolled_back(shared, unit):
+    async with shared.lock:
+        try:
+            result = await unit(shared.connection)
+            await shared.connection.commit()
+            return result
+        finally:
+            await shared.connection.rollback()
+
+
+async def begun_by_hand(shared, unit):
+    async with shared.lock:
+        end = "ROLLBACK"
+        await shared.connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = await unit(shared.connection)
+            end = "COMMIT"
+        finally:
+            await shared.connection.execute(end)
+    return result
+
+
+async def two_clauses(shared, unit):
+    await shared.lock.acquire()
+    try:
+        result = await unit(shared.connection)
+        await shared.connection.commit()
+    except (Exception, asyncio.CancelledError):
+        await shared.connection.rollback()
+        raise
+    else:
+        return result
+    finally:
+        shared.lock.release()
+
+
+async def only_exceptions(shared, unit):
+    async with shared.lock:
+        try:
+            result = await unit(shared.connection)
+            await shared.connection.commit()
+            return result
+        except Exception:
+            await shared.connection.rollback()
+            raise
+
+
+async def without_a_result(shared, unit):
+    await right(shared, unit)
+
+
+async def begun_and_left_open(shared, unit):
+    async with shared.lock:
+        await shared.connection.execute("BEGIN")
+        try:
+            result = await unit(shared.connection)
+        except Exception:
+            await shared.connection.rollback()
+            raise
+        await shared.connection.commit()
+        return result
+
+
+async def cancelled_in_silence(shared, unit):
+    try:
+        return await right(shared, unit)
+    except asyncio.CancelledError:
+        return None
+
+
+async def released_by_exceptions_only(shared, unit):
+    await shared.lock.acquire()
+    try:
+        result = await unit(shared.connection)
+        await shared.connection.commit()
+    except Exception:
+        await shared.connection.rollback()
+        shared.lock.release()
+        raise
+    shared.lock.release()
+    return result
+
+
+@pytest.mark.parametrize("write", [right, finally_rolled_back, begun_by_hand, two_clauses])
+def test_the_exercise_accepts_what_is_right(write):
+    assert str(check_tasks(write)).startswith("Solved: 2 orders")
 
 
 @pytest.mark.parametrize(
@@ -220,9 +304,15 @@ def test_the_exercise_accepts_what_is_right():
         (never_rolled_back, "(1100), (1100)"),
         (never_released, "Is the lock taken, and not released"),
         (swallowed, "was not told that its unit raised"),
+        (without_a_result, "the unit's result is dropped"),
+        (only_exceptions, "asyncio.CancelledError is no Exception: which clause sees it?"),
+        (begun_and_left_open, "the next one is told OperationalError: cannot start"),
+        (cancelled_in_silence, "raise CancelledError again"),
+        (released_by_exceptions_only, "is the lock given back on every way out?"),
     ],
 )
 def test_the_exercise_tells_what_is_wrong(write, words):
     verdict = check_tasks(write)
     assert not verdict.solved
     assert words in verdict.reason
+    assert len(verdict.reason.split()) <= 60

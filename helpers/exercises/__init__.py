@@ -12,7 +12,6 @@ import gc
 import html
 import sqlite3
 import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from typing import Any
 
 from helpers import databases, load, sandbox
 from helpers.exercises import contract as rest
-from helpers.exercises import lessons
+from helpers.exercises import lessons, served
 from helpers.exercises.promises import INCREMENTS, Promise, StrategyClass, add_one, has_read, of
 from helpers.exercises.promises import no_increment_lost as no_increment_lost
 from helpers.explorer import Exploration, Program, explore
@@ -112,47 +111,15 @@ def check_requests(
         application: a context manager that takes the path of a database and yields the
             application; it adds 1 to the one row of ``counter (id, value)`` by plain `sqlite3`.
 
-    It is solved when in every schedule both requests are answered with status 200 and both
-    increments are stored.
+    It is solved when in every schedule both increments are stored, and both requests are
+    answered with status 200 and the count that they made, 1 or 2.
     """
-    pair = [_requests(application, number) for number in (1, 2)]
-    ((outcome, _, _),) = explore(pair[0], show=False).outcomes
-    if outcome.kind != "right":
-        return Verdict(False, f"already one request alone goes wrong: {outcome.text}")
-    return _verdict(explore(pair[1], show=False))
-
-
-def _requests(
-    application: Callable[[str], contextlib.AbstractContextManager[Any]], number: int
-) -> Program:
-    """A program of `number` threads, each with one request to the same application."""
-    return Program(
-        "counter",
-        [_post_increment] * number,
-        no_increment_lost,
-        claim="no increment is lost",
-        share=lambda path: _Opened(application(path)),
-        name="the exercise",
-    )
-
-
-class _Opened:
-    """An application, and what closes it after the run."""
-
-    def __init__(self, context: contextlib.AbstractContextManager[Any]) -> None:
-        self.app = context.__enter__()
-        # Exceptions reach whoever sent the request, as Flask's documentation on testing has it.
-        self.app.testing = True
-        self.context = context
-
-    def close(self) -> None:
-        self.context.__exit__(None, None, None)
-
-
-def _post_increment(opened: _Opened) -> None:
-    answer = opened.app.test_client().post("/increment")
-    if answer.status_code != 200:
-        raise RuntimeError(f"the request was answered with status {answer.status_code}")
+    alone = served.alone(application)
+    if alone:
+        return Verdict(False, alone)
+    found = explore(served.program(application), show=False)
+    told = explore(served.program(application, invariant=served.told_the_count), show=False)
+    return _judged(found, INCREMENTS) or _judged(told, served.TOLD) or _verdict(found)
 
 
 def check_server(
@@ -168,50 +135,20 @@ def check_server(
         serve: the server: `servers.wsgi`, `servers.asgi` or `servers.cherrypy`.
         runs: how many runs it must survive.
 
-    It is solved when in every run each request is answered well, each acknowledged sale is
-    stored, and it is stored before it is acknowledged. That is evidence, not proof.
+    It is solved when in every run each request is answered well and with the right count, each
+    acknowledged sale is stored, and it is stored before it is acknowledged; and when, in two
+    processes beside a program that holds the write lock, no sale is lost and no page waits. That
+    is evidence, not proof.
     """
     from helpers.web import load as webload
 
     for _ in range(runs):
-        result = sandbox.call(webload.trial, application, serve, seconds=60)
-        reason = _what_broke_served(result)
+        reason = served.under_load(sandbox.call(webload.trial, application, serve, seconds=60))
         if reason:
             return Verdict(False, reason)
-    return Verdict(True, f"{runs} runs of sixteen clients, and every promise was kept")
-
-
-#: Whether the visitors lose patience first or the server is stopped first is a matter of luck.
-_STUCK = (
-    "in one of the runs requests were never answered: the server's threads wait for each other. "
-    "Who holds the write lock, and what does it need to go on?"
-)
-
-
-def _what_broke_served(result: sandbox.SandboxResult) -> str:
-    """The first thing that is wrong, worded without numbers that differ from run to run."""
-    if result.error is not None and result.error.kind == "ServerError":
-        return _STUCK
-    if result.kind != "returned":
-        return f"in one of the runs {result}"
-    early, served = result.value
-    if early:
-        return "a sale was acknowledged before it was stored"
-    if any(answer.error == "ReadTimeout" for answer in served.report.failed):
-        return _STUCK
-    if served.report.failed:
-        (error, message), _ = Counter(
-            (answer.error or f"status {answer.status}", answer.message)
-            for answer in served.report.failed
-        ).most_common(1)[0]
-        return f"visitors are told {error}: {message}".rstrip(": ")
-    if served.errors:
-        return f"after the answer was sent, {served.errors[0].kind}: {served.errors[0].message}"
-    if served.audit.lost:
-        return "no visitor saw an error, and acknowledged sales are not in the database"
-    if served.report.stale_reads:
-        return "a visitor was shown less than had been acknowledged to the same visitor before"
-    return ""
+    reason = served.beside_a_lock(application, serve)
+    kept = f"{runs} runs of sixteen clients, one of two processes: every promise was kept"
+    return Verdict(not reason, reason or kept)
 
 
 def _verdict(found: Exploration) -> Verdict:

@@ -1,4 +1,4 @@
-"""One WSGI application in several server processes, as gunicorn and mod_wsgi run it.
+"""One application in several server processes, as gunicorn and mod_wsgi run it.
 
     with processes.serve(application, path, count=2) as urls:
         clients.run(urls, requests)
@@ -24,7 +24,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -47,15 +47,23 @@ _MODULES = {"waitress-serve": "waitress"}
 
 
 @contextlib.contextmanager
-def serve(application: Any, path: str, *, count: int = 2, threads: int = 4) -> Iterator[list[str]]:
+def serve(
+    application: Any,
+    path: str,
+    *,
+    count: int = 2,
+    threads: int = 4,
+    server: Callable[..., servers.Server] = servers.wsgi,
+) -> Iterator[list[str]]:
     """Start `count` processes that serve `application` on the database at `path`.
 
     Args:
-        application: takes a path and gives a context manager that yields a WSGI app, as
+        application: takes a path and gives a context manager that yields an app, as
             `webload.run` wants it. It is opened once in every process.
         path: the database file, the one thing that the processes share.
         count: how many processes.
         threads: how many threads each of them has.
+        server: starts the server in each: `servers.wsgi`, `servers.asgi` or `servers.cherrypy`.
 
     Yields:
         The URL of each process. At the end of the block every process stops its server,
@@ -68,7 +76,7 @@ def serve(application: Any, path: str, *, count: int = 2, threads: int = 4) -> I
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, not {count}")
-    inner = cloudpickle.dumps((application, path, threads))
+    inner = cloudpickle.dumps((application, path, threads, server))
     job = base64.b64encode(cloudpickle.dumps((sys.path, inner)))
     with contextlib.ExitStack() as running:
         children = [running.enter_context(_process(job)) for _ in range(count)]
@@ -126,9 +134,9 @@ def _child() -> None:
     """Serve until standard input is closed."""
     # In two steps: what the parent can import, the child must be able to import first.
     sys.path, job = cloudpickle.loads(base64.b64decode(sys.stdin.buffer.readline()))
-    application, path, threads = cloudpickle.loads(job)
-    with application(path) as app, servers.wsgi(app, threads=threads) as server:
-        print(server.url, flush=True)
+    application, path, threads, server = cloudpickle.loads(job)
+    with application(path) as app, server(app, threads=threads) as started:
+        print(started.url, flush=True)
         sys.stdin.buffer.read()
 
 

@@ -16,6 +16,14 @@ MUTATIONS = [
         new="(file, {})",
     ),
     Mutation(
+        name="the-test-suite-uses-a-file",
+        claims=("flask-sqlalchemy-shares-a-connection-in-memory",),
+        notebook=FLASK,
+        file=FLASK,
+        old=r"flask_engine(\"sqlite://\", folder)",
+        new=r"flask_engine(\"sqlite:///tests.db\", folder)",
+    ),
+    Mutation(
         name="refused-sale-rolled-back",
         claims=("a-refused-sale-is-stored", "a-page-shows-what-nobody-has-stored"),
         notebook=FLASK,

@@ -143,7 +143,7 @@ MUTATIONS = [
         name="early-answers-unseen",
         claims=("each-mistake-alone-is-seen",),
         notebook=FASTAPI_SOLVED,
-        file="helpers/exercises/__init__.py",
+        file="helpers/exercises/served.py",
         old="    if early:",
         new="    if False:",
     ),

@@ -62,12 +62,22 @@ MUTATIONS = [
     ),
     Mutation(
         name="the-child-does-nothing",
-        claims=("a-forked-child-commits-its-parents-work",),
+        claims=(
+            "a-forked-child-commits-its-parents-work",
+            "a-child-that-closes-makes-the-commit-fail",
+        ),
         notebook=NOTEBOOK,
         file=NOTEBOOK,
-        old=r"""            connection.execute(\"COMMIT\")\n",
-    "            os._exit(0)""",
-        new=r"""            os._exit(0)""",
+        old="in_child(connection)",
+        new="pass",
+    ),
+    Mutation(
+        name="the-task-is-not-cancelled",
+        claims=("a-cancelled-task-is-stored-by-its-thread",),
+        notebook=NOTEBOOK,
+        file=NOTEBOOK,
+        old="task.cancel()",
+        new="go_on.set()",
     ),
     Mutation(
         name="every-process-is-this-one",

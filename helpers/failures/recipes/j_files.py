@@ -121,7 +121,7 @@ def deleted(room: Room, fixed: bool) -> Outcome:
     where=CHILD,
 )
 def fork_close(room: Room, fixed: bool) -> Outcome:
-    """The child's close() rolls back what it takes for a dead process's journal."""
+    """The child's close() rolls back its copy of the transaction, and deletes the journal."""
     connection = room.connect(TABLE, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(UPDATE)
