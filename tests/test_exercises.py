@@ -65,10 +65,10 @@ def test_a_prediction_is_shown_beside_the_observation():
     assert "(as predicted)" in str(guess.observed("A"))
 
 
-def test_no_prediction_is_said_so():
+def test_without_a_prediction_the_observation_stands_alone():
     observation = predict("What happens?", OPTIONS).observed("B")
     assert not observation.right
-    assert repr(observation).startswith("Predicted: nothing; choose before you run")
+    assert repr(observation) == "Observed:  B - an error"
 
 
 def test_the_buttons_and_the_answer_follow_each_other():
