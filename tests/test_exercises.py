@@ -286,6 +286,18 @@ def test_what_every_order_does_not_show_is_refused_briefly(job, breaks, journal_
     assert len(str(verdict).split()) <= 60
 
 
+def test_an_increment_that_never_ends_is_cut():
+    def goes_round_at_two(path):
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("UPDATE counter SET value = value + 1")
+            while connection.execute(SELECT).fetchone() == (2,):
+                pass
+
+    verdict = exercises.check(atomic, goes_round_at_two)
+    assert "does not come to an end: cut after 32 steps" in verdict.reason
+    assert "…" in verdict.reason
+
+
 def test_the_stage_replays_a_wait_that_is_too_short():
     ends = dict(exercises.check(waits_a_millisecond).stage().outcome.threads)
     assert "OperationalError: database is locked" in ends.values()
