@@ -19,7 +19,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Observation:
-    """What was predicted beside what was observed; its text is shown in a notebook."""
+    """What was predicted beside what was observed; its text is shown in a notebook.
+
+    Without a prediction it is the observation alone: a page is read by others than learners.
+    """
 
     question: str
     options: Mapping[str, str]
@@ -34,7 +37,7 @@ class Observation:
     def __str__(self) -> str:
         seen = f"Observed:  {self.observed} - {self.options[self.observed]}"
         if self.predicted is None:
-            return f"Predicted: nothing; choose before you run the experiment.\n{seen}"
+            return seen
         verdict = "as predicted" if self.right else "not what you predicted: what is different?"
         guess = f"Predicted: {self.predicted} - {self.options[self.predicted]}"
         return f"{guess}\n{seen} ({verdict})"

@@ -3,6 +3,7 @@
 import contextlib
 import sqlite3
 import threading
+import time
 from contextlib import closing
 
 import flask
@@ -64,10 +65,10 @@ def test_a_prediction_is_shown_beside_the_observation():
     assert "(as predicted)" in str(guess.observed("A"))
 
 
-def test_no_prediction_is_said_so():
+def test_without_a_prediction_the_observation_stands_alone():
     observation = predict("What happens?", OPTIONS).observed("B")
     assert not observation.right
-    assert repr(observation).startswith("Predicted: nothing; choose before you run")
+    assert repr(observation) == "Observed:  B - an error"
 
 
 def test_the_buttons_and_the_answer_follow_each_other():
@@ -151,8 +152,55 @@ def atomic(path):
         connection.execute("UPDATE counter SET value = value + 1")
 
 
+def in_with(path):
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection, connection:
+        connection.execute("BEGIN IMMEDIATE")
+        add_one(connection)
+
+
+def compares_and_swaps(path):
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        while True:
+            (value,) = connection.execute(SELECT).fetchone()
+            swap = connection.execute(f"{UPDATE} WHERE value = ?", (value + 1, value))
+            if swap.rowcount:
+                return
+
+
+def retries(begin, pause, timeout):
+    def job(path):
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=timeout)) as connection:
+            while True:
+                try:
+                    with connection:
+                        connection.execute(begin)
+                        return add_one(connection)
+                except sqlite3.OperationalError:
+                    if pause:
+                        time.sleep(0.01)
+
+    return job
+
+
+def locked_and_hasty(path):
+    with lock:
+        naive(path, timeout=0)
+
+
+RIGHT = {
+    "lock": locked,
+    "immediate": transaction("IMMEDIATE"),
+    "one statement": atomic,
+    "with": in_with,
+    "compare and swap": compares_and_swaps,
+    "retry": retries("BEGIN", pause=True, timeout=5),
+    "short waits, retried": retries("BEGIN IMMEDIATE", pause=True, timeout=0.1),
+    "short waits, never needed": locked_and_hasty,
+}
+
+
 @pytest.mark.parametrize("journal_mode", ["delete", "wal"])
-@pytest.mark.parametrize("right", [locked, transaction("IMMEDIATE"), atomic])
+@pytest.mark.parametrize("right", RIGHT.values(), ids=RIGHT)
 def test_right_increments_are_solved(right, journal_mode):
     verdict = exercises.check(right, journal_mode=journal_mode)
     assert verdict.solved
@@ -179,6 +227,94 @@ def test_each_wrong_increment_hears_what_is_wrong_with_it(jobs, lesson):
     assert not verdict.solved
     assert lesson in verdict.reason
     assert verdict.stage().outcome is not None
+
+
+def never_closes(path):
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    add_one(connection)
+    connection.execute("COMMIT")
+
+
+def closes_if_all_goes_well(path):
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE counter SET value = value + 1")
+    connection.commit()
+    connection.close()
+
+
+def releases_if_all_goes_well(path):
+    lock.acquire()
+    naive(path)
+    lock.release()
+
+
+def counts_to_two(path):
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE counter SET value = value + 1 WHERE value < 2")
+
+
+def swallows(path):
+    with contextlib.suppress(sqlite3.Error):
+        atomic(path)
+
+
+def waits_a_millisecond(path):
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=0.001)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        add_one(connection)
+        connection.execute("COMMIT")
+
+
+@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+@pytest.mark.parametrize(
+    ("job", "breaks"),
+    [
+        (never_closes, "but a connection is never closed"),
+        (closes_if_all_goes_well, "but when an UPDATE raises, a connection is never closed"),
+        (releases_if_all_goes_well, "what the first one holds is not given back"),
+        (counts_to_two, "three, one after the other, leave 2 in the counter"),
+        (swallows, "your function returns as if all were well"),
+        (waits_a_millisecond, "a wait of 0.001 s is too short: then in 6 of 8 orders"),
+        (retries("BEGIN", pause=False, timeout=5), "while B gets no turn to finish"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_every_order_does_not_show_is_refused_briefly(job, breaks, journal_mode):
+    verdict = exercises.check(job, journal_mode=journal_mode)
+    assert not verdict.solved
+    assert breaks in verdict.reason
+    assert len(str(verdict).split()) <= 60
+
+
+def test_an_increment_that_never_ends_is_cut():
+    def goes_round_at_two(path):
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("UPDATE counter SET value = value + 1")
+            while connection.execute(SELECT).fetchone() == (2,):
+                pass
+
+    verdict = exercises.check(atomic, goes_round_at_two)
+    assert "does not come to an end: cut after 32 steps" in verdict.reason
+    assert "…" in verdict.reason
+
+
+def test_the_stage_replays_a_wait_that_is_too_short():
+    ends = dict(exercises.check(waits_a_millisecond).stage().outcome.threads)
+    assert "OperationalError: database is locked" in ends.values()
+
+
+def test_a_thread_that_waits_and_overwrites_all_the_same_is_shown():
+    def waits(path):
+        with closing(sqlite3.connect(path, timeout=60)) as connection:
+            add_one(connection)
+            connection.commit()
+
+    verdict = exercises.check(waits)
+    assert "for example A B A B A B B. B reads in step 2, A writes in step 3" in verdict.reason
+    assert "B even waits for the lock in step 4" in verdict.reason
+    assert len(str(verdict).split()) <= 60
+    assert "waits" in [step.outcome for step in verdict.stage().steps]
 
 
 def test_the_schedule_of_a_lost_update_is_told_step_by_step():

@@ -342,7 +342,7 @@ def test_a_connection_of_another_thread_is_refused():
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("how", ["argument", "pragma"])
+@pytest.mark.parametrize("how", ["argument", "pragma", "expire"])
 def test_without_a_timeout_a_lock_is_an_error_at_once(how, way):
     def hasty(path):
         with closing(connect(path, timeout=0 if how == "argument" else 5)) as connection:
@@ -351,7 +351,9 @@ def test_without_a_timeout_a_lock_is_an_error_at_once(how, way):
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("COMMIT")
 
-    exploration = explore(Program("counter", [hasty, hasty], lambda end: True), waiting=way)
+    expire = how == "expire"
+    tried = Program("counter", [hasty, hasty], lambda end: True, expire=expire)
+    exploration = explore(tried, waiting=way)
     assert exploration.counts["error"] > 0
     assert not any("timeout" in name for _, _, s in exploration.outcomes for name in s)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from helpers import databases, load, sandbox
 from helpers.exercises import contract as rest
-from helpers.exercises import lessons, served
+from helpers.exercises import increments, lessons, served
 from helpers.exercises.promises import INCREMENTS, Promise, StrategyClass, add_one, has_read, of
 from helpers.exercises.promises import no_increment_lost as no_increment_lost
 from helpers.explorer import Exploration, Program, explore
@@ -32,6 +32,9 @@ RUNS = 5
 
 #: Time limit of one run in seconds: a right strategy needs a tenth of it.
 SECONDS = 4.0
+
+#: Steps after which one order of an increment counts as endless: twice what a patient retry needs.
+STEPS = 32
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,8 @@ def check(
             threads instead of the path.
 
     It is solved when in every schedule both increments are stored and no thread sees an
-    error.
+    error. A function that is given the path must also count a third increment, close its
+    connections, give back what it holds when a statement fails, and wait long enough.
 
     Raises:
         ValueError: unless one or two functions are given.
@@ -98,8 +102,16 @@ def check(
         if alone:
             return Verdict(False, alone)
     pair = jobs * 2 if len(jobs) == 1 else jobs
-    found = explore(_increments(pair, journal_mode, share), show=False)
-    return _verdict(found)
+    program = _increments(pair, journal_mode, share)
+    if share is not None:
+        return _verdict(explore(program, show=False))
+    found = explore(program, show=False, step_limit=STEPS)
+    waited = lessons.waits_and_overwrites(found)
+    if waited is not None:
+        return Verdict(False, lessons.lesson(found, INCREMENTS, waited), found, waited)
+    verdict = _verdict(found)
+    fault = increments.fault((pair[0], pair[1]), journal_mode) if verdict.solved else None
+    return verdict if fault is None else Verdict(False, fault.reason, fault.found)
 
 
 def check_requests(

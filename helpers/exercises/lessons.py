@@ -11,9 +11,12 @@ from typing import Protocol
 
 from helpers.explorer import Exploration
 from helpers.explorer.program import Run, Schedule, Step
-from helpers.explorer.runner import CLOSER
+from helpers.explorer.runner import CLOSER, Runner, TakeTurns
 
 Story = Callable[[Run], str]
+
+#: Steps of a schedule that is shortened, and how many of them stay at its two ends.
+_LONG, _BEGINNING, _END = 24, 8, 2
 
 #: By which statements a thread's write reaches the others, and how to say so.
 _PUBLISHES = {"UPDATE": "writes", "COMMIT": "commits"}
@@ -48,19 +51,22 @@ class Told(Protocol):
         """What to think of when a run does not come to an end."""
 
 
-def lesson(found: Exploration, promise: Told) -> str:
+def lesson(found: Exploration, promise: Told, told: Schedule | None = None) -> str:
     """Which schedule breaks the attempt, what happens in it, and what to think about.
 
     Args:
         found: an exploration with an `example`.
         promise: what was broken.
+        told: another schedule than the first that breaks it.
     """
-    run = found.replay(example(found))
-    kind = run.outcome.kind if run.outcome else ""
+    run = found.replay(told or example(found))
+    kind = run.outcome.kind if run.outcome else "endless"
     some = f"{found.counts.get(kind, 0)} of {found.schedules} orders"
     shown = f"for example {schedule(run)}"
     if kind in ("deadlock", "endless"):
-        ended = run.outcome.text if run.outcome else ""
+        ended = run.outcome.text if run.outcome else f"cut after {len(run.steps)} steps"
+        if told_to_retry := _retries_at_once(run):
+            return f"in the order {schedule(run)}, {told_to_retry}"
         return f"in the order {schedule(run)} it does not come to an end: {ended}. {promise.stuck}"
     if kind == "wrong":
         return f"{some} {promise.broken}, {shown}. {promise.story(run)}".rstrip()
@@ -68,11 +74,49 @@ def lesson(found: Exploration, promise: Told) -> str:
 
 
 def schedule(run: Run) -> str:
-    """The schedule in one line, without the closing of what the threads shared."""
+    """The schedule in one line, without the closing of what the threads shared.
+
+    One that is too long to be read is shortened in the middle.
+    """
     names = list(run.schedule)
     while names and names[-1] == CLOSER:
         names.pop()
+    if len(names) > _LONG:
+        names[_BEGINNING:-_END] = ["…"]
     return " ".join(names)
+
+
+def waits_and_overwrites(found: Exploration) -> Schedule | None:
+    """A schedule in which a thread waits for the lock, and loses the other's update all the same.
+
+    None if no thread waits where the threads take turns, or a lock or BEGIN is to blame.
+    """
+    if "wrong" not in found.counts:
+        return None
+    with Runner(found.program, found.waiting, track=True) as runner:
+        run = runner.trace(TakeTurns())
+    wrong = run.outcome is not None and run.outcome.kind == "wrong"
+    plain = not _lockers(run) and not any(word(step) == "BEGIN" for step in run.steps)
+    return run.schedule if wrong and plain and _waiting(run) is not None else None
+
+
+def _waiting(run: Run) -> int | None:
+    """The first step in which a thread waits for a lock on the file."""
+    return next((n for n, step in enumerate(run.steps) if step.outcome == "waits"), None)
+
+
+def _retries_at_once(run: Run) -> str:
+    """What happens to a thread that is refused and tries again without a pause; empty if none."""
+    last = [step for step in run.steps[-_LONG // 2 :] if step.thread == run.steps[-1].thread]
+    locked = [step for step in last if step.error is not None and "locked" in step.error.message]
+    if len(locked) < 2 or any(step.label == "sleep" for step in last):
+        return ""
+    name = run.steps[-1].thread
+    others = " and ".join(sorted(_everybody(run) - {name}))
+    return (
+        f"{name} is refused and tries again at once, for ever, while {others} gets no turn to "
+        "finish. To roll back and retry is right: pause before it, for example with time.sleep."
+    )
 
 
 def _told(run: Run) -> str:
@@ -100,7 +144,8 @@ def _overtaken(run: Run) -> str:
     for name in run.schedule:
         mine = [n for n, step in enumerate(run.steps) if step.thread == name]
         read = next((n for n in mine if word(run.steps[n]) == "SELECT"), None)
-        write = next((n for n in mine if word(run.steps[n]) == "UPDATE"), None)
+        writes = (n for n in mine if word(run.steps[n]) == "UPDATE")
+        write = next((n for n in writes if run.steps[n].outcome != "waits"), None)
         if read is None or write is None:
             continue
         for between in range(read + 1, write):
@@ -128,6 +173,13 @@ def _unprotected(run: Run) -> str:
         return (
             "The transaction does not span both statements: it must begin before the SELECT and "
             "end after the UPDATE."
+        )
+    waiting = _waiting(run)
+    if waiting is not None:
+        return (
+            f"{run.steps[waiting].thread} even waits for the lock in step {waiting + 1}, then "
+            "writes what it computed before: no timeout helps while no transaction spans SELECT "
+            "and UPDATE."
         )
     return (
         "No transaction spans the SELECT and the UPDATE, and nobody waits for a lock, so that a "

@@ -160,6 +160,11 @@ class SteppingConnection(sqlite3.Connection):
         held.sort(key=lambda pair: -pair[0])
         return [(owner, f"a {TRANSACTION[state]} transaction") for state, owner in held]
 
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for a lock on the file at all."""
+        return bool(self.patience) and not self._scheduler.expire
+
     def leave(self) -> bool:
         """Close at the end of a thread; True if a transaction was open."""
         if self.closed:

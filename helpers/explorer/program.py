@@ -68,6 +68,8 @@ class Program:
             called after the threads have ended. An engine of SQLAlchemy is made here, and is
             disposed of at the end.
         name: what tables call the program.
+        expire: whether every wait for a lock on the file is too short, as under load with a
+            small timeout: all timeouts count as 0.
 
     Raises:
         ValueError: for fewer than one thread, a thread name with a colon, or an unknown
@@ -84,6 +86,7 @@ class Program:
         journal_mode: str = "delete",
         share: Callable[[str], Any] | None = None,
         name: str = "program",
+        expire: bool = False,
     ) -> None:
         if not isinstance(threads, Mapping):
             threads = {chr(ord("A") + number): job for number, job in enumerate(threads)}
@@ -101,6 +104,7 @@ class Program:
         self.lends: bool | None = None  # see `helpers.explorer.pools`; None: not tried yet
         self.found_shared: set[str] = set()  # see `helpers.explorer.privacy`
         self.name = name
+        self.expire = expire
 
     def __repr__(self) -> str:
         return f"<Program {self.name}, {len(self.threads)} threads, {self.journal_mode}>"

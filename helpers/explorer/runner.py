@@ -114,6 +114,7 @@ class Runner:
         )
         scheduler.lends = self.program.lends is not False
         scheduler.found_shared = self.program.found_shared
+        scheduler.expire = self.program.expire
         if observe is not None:
             scheduler.observer = lambda _: observe(scheduler)
         set_active(scheduler)

@@ -151,7 +151,7 @@ class HandlerWaiting:
             return 0
         here = (c for c in run.connections if c.handle == handle and not c.closed)
         connection: SteppingConnection | None = next(here, None)
-        if connection is None or connection.occupant is None or not connection.patience:
+        if connection is None or connection.occupant is None or not connection.waits:
             return 0
         try:
             phase = (self.transaction(connection), self.lock(connection))
@@ -220,7 +220,7 @@ class RuleWaiting:
                 return call()
             except sqlite3.OperationalError as error:
                 waits = committing or connection.rule_state == 0
-                if error.sqlite_errorcode != _BUSY or not waits or not connection.patience:
+                if error.sqlite_errorcode != _BUSY or not waits or not connection.waits:
                     raise
                 if committing and not connection.is_wal:
                     connection.rule_lock = 3

@@ -43,8 +43,8 @@ MUTATIONS = [
         claims=("the-labels-are-right",),
         notebook=EACH_ERROR_SOLVED,
         file="helpers/failures/cases.py",
-        old='Case("a-fetch", "wrong thread",',
-        new='Case("a-fetch", "lost update",',
+        old='Case("a-fetch", "wrong thread")',
+        new='Case("a-fetch", "lost update")',
     ),
     Mutation(
         name="case-six-always-cured",

@@ -70,6 +70,14 @@ MUTATIONS = [
         new=r""""            return unit_of_work(connection)""",
     ),
     Mutation(
+        name="every-wait-is-long-enough",
+        claims=("a-proof-leaves-time-out",),
+        notebook=LOST_UPDATES,
+        file="helpers/explorer/connections.py",
+        old="return bool(self.patience) and not self._scheduler.expire",
+        new="return bool(self.patience)",
+    ),
+    Mutation(
         name="one-order-only-in-the-solutions",
         claims=(
             "immediate",
@@ -79,6 +87,7 @@ MUTATIONS = [
             "a-lock-of-one-thread-loses",
             "deferred-is-refused",
             "beginning-after-the-read-loses",
+            "the-isolation-level-alone-loses",
         ),
         notebook=LOST_UPDATES_SOLVED,
         file="helpers/explorer/search.py",

@@ -68,7 +68,7 @@ MUTATIONS = [
     ),
     Mutation(
         name="another-label-for-a-lock",
-        claims=("the-eight-labels", "a-wrong-label-is-named"),
+        claims=("the-eight-labels", "a-wrong-label-is-counted"),
         notebook=LOCKED_SOLVED,
         file="helpers/failures/cases.py",
         old='Case("f-upgrade", "read, then write"',

@@ -215,15 +215,20 @@ def commit_reader(room: Room, fixed: bool) -> Outcome:
 
 
 def _half_read(room: Room, fixed: bool, finish: Any) -> List[Any]:
-    """A has fetched one row of many; B inserts, and ends its transaction with `finish`."""
+    """A has fetched one row of many; B inserts, and ends its transaction with `finish`.
+
+    Returns B's work, B's connection, and whether somebody who wants to read is locked out then.
+    """
     first, other = pair(room, SHORT, isolation_level="")
     cursor = first.execute("SELECT v FROM t")
     cursor.fetchone()
     if fixed:
         cursor.close()
     work = room.run(lambda: finish(other))
+    newcomer = room.connect(timeout=0)
+    reading = room.attempt(lambda: integer(newcomer, "SELECT v FROM t WHERE id = 1"))
     cursor.close()
-    return [work, other]
+    return [work, other, reading.error is not None]
 
 
 def _insert_and_commit(connection: sqlite3.Connection) -> None:
@@ -239,8 +244,12 @@ def _insert_and_commit(connection: sqlite3.Connection) -> None:
 )
 def open_cursor(room: Room, fixed: bool) -> Outcome:
     """No transaction was begun by the reader: its cursor alone holds the lock."""
-    work = _half_read(room, fixed, _insert_and_commit)[0]
-    return locked(work, SHORT, "the timeout", "delete", "COMMIT", "SQLITE_BUSY")
+    work, other, locked_out = _half_read(room, fixed, _insert_and_commit)
+    result = locked(work, SHORT, "the timeout", "delete", "COMMIT", "SQLITE_BUSY")
+    seen = ["the transaction is still open"] * other.in_transaction
+    seen += ["new readers are locked out"] * locked_out
+    result["detail"] = "; ".join(seen)
+    return result
 
 
 def _insert_in_with(connection: sqlite3.Connection) -> None:
@@ -257,7 +266,7 @@ def _insert_in_with(connection: sqlite3.Connection) -> None:
 )
 def with_loses_work(room: Room, fixed: bool) -> Outcome:
     """COMMIT could be tried again, but leaving the block has rolled back."""
-    work, other = _half_read(room, fixed, _insert_in_with)
+    work, other, _ = _half_read(room, fixed, _insert_in_with)
     result = locked(work, SHORT, "the timeout", "delete", "COMMIT", "SQLITE_BUSY")
     gone = not other.in_transaction and integer(other, "SELECT count(*) FROM t") == 2000
     result["happened"] = result["happened"] and gone
