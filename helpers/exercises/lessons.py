@@ -182,8 +182,8 @@ def _unprotected(run: Run) -> str:
             "and UPDATE."
         )
     return (
-        "No transaction spans the SELECT and the UPDATE, and nobody waits for a lock, so that a "
-        "longer timeout changes nothing."
+        "No transaction spans the SELECT and the UPDATE, and in this order nobody waits for a "
+        "lock, so that a longer timeout changes nothing."
     )
 
 
