@@ -38,6 +38,11 @@ def test_every_claim_has_a_mutation():
     assert claims == {(m.notebook, claim) for m in MUTATIONS for claim in m.claims}
 
 
+def test_every_old_text_stands_once():
+    texts = {m: (mutations.ROOT / m.file).read_text(encoding="utf-8") for m in MUTATIONS}
+    assert [m.name for m, text in texts.items() if text.count(m.old) != 1] == []
+
+
 def test_names_are_unique():
     names = [mutation.name for mutation in MUTATIONS]
     assert len(names) == len(set(names))
