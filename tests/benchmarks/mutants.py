@@ -126,7 +126,7 @@ def noticed(folder, file):
         command = [*python, "-m", "pytest", "-xq", "-p", "no:cacheprovider", "-p", "no:nbval"]
         command += ["-o", "addopts=", "-m", "not slow", f"tests/test_strategies_{name}.py"]
         if name in ("mixes", "exit", "proofs"):
-            command += ["-k", make or name]
+            command += ["-k", f"{make} or {Path(file).stem}"]
         if name == "each":
             command += ["-k", each.partition(" and ")[2]]
         if red(command, folder, LIMITS[1]):
