@@ -579,7 +579,8 @@ def a_forked_child_is_refused_and_harms_nothing(make, path):
             lambda: strategy.read(look),
             strategy.close,
         ):
-            child = os.fork()
+            with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+                child = os.fork()  # of the writer's thread, from Python 3.12 on
             if not child:
                 try:
                     call()
