@@ -3,8 +3,7 @@
 A claim is a code cell with the tag `claim:<name>`. A mutation is a named change to one file
 of `helpers` after which the claim is false (a fix taken away, a flaw repaired). The course
 is copied to a temporary folder, the change is made there, and nbval runs the notebook of
-the copy: it must be red at the claim. That it is green without the change is tested wherever
-the notebooks themselves are.
+the copy: it must be red at the claim, and `without_a_change` must find nothing.
 
 The first cell to go red must be a claim: a change that breaks an import, say, would prove
 nothing. Cells after it may go red in consequence, but a claim not for want of a name.
@@ -72,6 +71,14 @@ def problems(mutation: Mutation, root: Path = ROOT) -> list[str]:
         elif "NameError" in red[cells[claim]]:
             found.append(f"claim:{claim} is red only because a cell before it failed")
     return found
+
+
+def without_a_change(notebook: str, root: Path = ROOT) -> list[str]:
+    """What is red in an unchanged copy: there a mutation would prove nothing. Empty if nothing."""
+    with TemporaryDirectory(prefix="mutation-", ignore_cleanup_errors=True) as folder:
+        copy_course(root, Path(folder), notebook)
+        red = failed_cells(Path(folder), notebook)
+    return [f"red without the change: Cell {cell}" for cell in red]
 
 
 def claimed(path: Path) -> dict[str, int]:

@@ -28,6 +28,12 @@ def test_notebook_notices(mutation):
     assert mutations.problems(mutation) == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", sorted({mutation.notebook for mutation in MUTATIONS}))
+def test_a_copy_without_a_mutation_is_green(notebook):
+    assert mutations.without_a_change(notebook) == []
+
+
 def test_every_claim_has_a_mutation():
     claims = {
         (path.relative_to(mutations.ROOT).as_posix(), claim)
@@ -126,6 +132,15 @@ def test_the_old_text_must_stand_once(course, old, times):
 def test_an_unknown_claim_is_reported(course):
     found = mutations.problems(replace(SOUND, claims=("halving",)), course)
     assert found == ["notebooks/00_tiny.ipynb has no cell tagged claim:halving"]
+
+
+def test_a_notebook_that_is_red_anyway_is_reported(course):
+    notebook = nbformat.read(course / SOUND.notebook, as_version=4)
+    notebook.cells[3].outputs[0].data["text/plain"] = "'tripling'"
+    nbformat.write(notebook, course / "notebooks" / "01_red.ipynb")
+    found = mutations.without_a_change("notebooks/01_red.ipynb", course)
+    assert found == ["red without the change: Cell 3"]
+    assert mutations.without_a_change(SOUND.notebook, course) == []
 
 
 def test_a_notebook_that_cannot_be_run_is_an_error(course):

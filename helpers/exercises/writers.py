@@ -116,7 +116,7 @@ UNHARMED = Promise(
 )
 
 
-class _InRollbackJournal(promises.WithPath):
+class _InRollbackJournal(WithPath):
     """A promise that is tried in a rollback journal, where a reader can make a COMMIT fail."""
 
     def program(self, strategy: StrategyClass, journal_mode: str = "delete") -> Program:
