@@ -214,9 +214,12 @@ def test_a_request_that_does_not_end_is_reported(kind, monkeypatch):
         impatient.setattr(servers, "PATIENCE", 0.5)
         with pytest.raises(servers.ServerError, match=r"still at work after 0\.5 s"):
             server.stop()
-    gate.open.set()
+    opener = threading.Timer(0.1, gate.open.set)
+    opener.start()
+    server.stop()  # waits for the request that is still at work
+    assert gate.open.is_set()
     client.join()
-    server.stop()
+    opener.join()
 
 
 def test_stop_again_only_waits_once_more(kind, monkeypatch):

@@ -237,11 +237,14 @@ class _Waitress(Server):
             return
         dispatcher = self._server.task_dispatcher
         self._in_loop(self._stop_accepting)
+        # Workers that were told to end take nothing more: a mark would wait for no one.
+        stopped_before = dispatcher.stop_count > 0
         if dispatcher.threads:
-            # Requests are served in order: when it is the mark's turn, all before it have begun.
-            mark = _Mark()
-            dispatcher.add_task(mark)
-            mark.reached.wait(max(0.0, deadline - monotonic()))
+            if not stopped_before:
+                # Requests are served in order: at the mark's turn all before it have begun.
+                mark = _Mark()
+                dispatcher.add_task(mark)
+                mark.reached.wait(max(0.0, deadline - monotonic()))
             dispatcher.shutdown(timeout=max(0.1, deadline - monotonic()))
         if not dispatcher.threads:
             # Only now: a worker that ends its request wakes the loop through the trigger, and
