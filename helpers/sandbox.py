@@ -362,6 +362,7 @@ def _child() -> None:
         _write(_channel, ("returned", function(*arguments, **keywords)))
     except BaseException as error:
         _write(_channel, ("raised", CallError.of(error)))
+    sys.stdout.flush()
     sys.stderr.flush()
     # Threads that hang must not keep the process; nothing here needs an orderly exit.
     os._exit(0)

@@ -275,7 +275,11 @@ def test_windows_exit_statuses(status, outcome, kind, monkeypatch):
 
 
 def test_a_child_writes_utf_8_whatever_the_machine_does(monkeypatch):
-    for name, value in {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}.items():
+    settings = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    # In an environment whose path is not ASCII no Python before 3.13 starts under LC_ALL=C.
+    if sys.prefix.isascii() and str(ROOT).isascii():
+        settings["LC_ALL"] = "C"
+    for name, value in settings.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("PYTHONIOENCODING", raising=False)
 
