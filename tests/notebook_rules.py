@@ -26,6 +26,9 @@ RAISES = "raises-exception"
 TAG = re.compile(rf"{RAISES}|{IGNORED}|exercise|solution|claim:[a-z0-9]+(-[a-z0-9]+)*")
 REFUTES = re.compile(r"^(?:[-*] )?\*\*Refutes:\*\* (?P<belief>\S.*)$", re.MULTILINE)
 TIME = re.compile(r"^(?:[-*] )?\*\*Time:\*\* (?P<minutes>\d+) minutes\b", re.MULTILINE)
+#: What a minute holds: words of prose, lines of code, words of output. An exercise states its own.
+PROSE, CODE, OUTPUT = 200, 8, 400
+LONGEST = 75
 #: What tells of one machine or one run.
 MACHINE = {
     "an absolute path": re.compile(
@@ -67,8 +70,36 @@ def opening(notebook, path) -> Iterator[str]:
         yield "cell 1 refutes nothing: only notebook 00 may have a dash there"
     if time is None:
         yield "cell 1 has no line '**Time:** 25 minutes'"
-    elif not 3 <= int(time["minutes"]) <= 60:
-        yield f"cell 1 states {time['minutes']} minutes: between 3 and 60"
+    elif not minutes(notebook) <= int(time["minutes"]) <= LONGEST:
+        yield (
+            f"cell 1 states {time['minutes']} minutes: it takes {minutes(notebook):.0f}, "
+            f"and may take {LONGEST}"
+        )
+
+
+def minutes(notebook) -> float:
+    """How long a reader takes who reads all of it, and works on the exercise."""
+    code_cells = [cell for _, cell in cells(notebook, "code")]
+    prose = " ".join(cell.source for _, cell in cells(notebook, "markdown"))
+    lines = [line for cell in code_cells for line in cell.source.splitlines()]
+    shown = " ".join(_shown(output) for cell in code_cells for output in cell.outputs)
+    stated = [time for _, cell in cells(notebook)[1:] for time in TIME.finditer(cell.source)]
+    exercises = sum(int(time["minutes"]) for time in stated)
+    code = sum(bool(line.strip()) for line in lines)
+    return words(prose) / PROSE + code / CODE + words(shown) / OUTPUT + exercises
+
+
+def words(text: str) -> int:
+    """Words to read: without the targets of links and without HTML's tags."""
+    return len(re.findall(r"\w+(?:['’-]\w+)*", re.sub(r"\]\([^)]*\)|<[^>]+>", " ", text)))
+
+
+def _shown(output) -> str:
+    """What an output says in words; an image's alternative text is for those who do not see it."""
+    data = output.get("data", {})
+    if "image/png" in data:
+        return ""
+    return data.get("text/html") or data.get("text/plain") or output.get("text", "")
 
 
 def executed(notebook, path) -> Iterator[str]:

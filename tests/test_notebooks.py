@@ -5,6 +5,8 @@ What a notebook looks like (the rules are in `notebook_rules.py`):
 - The first cell is Markdown: a title (`# ...`), a line `**Refutes:** "the wrong belief"`
   and a line `**Time:** 25 minutes`. Either may be a list item. Only notebook 00 may refute
   nothing (`**Refutes:** -`); notebooks in `solutions/` need the title alone.
+- The minutes stated are at least what reading takes (200 words of prose a minute, 8 lines of
+  code, 400 words of output) and the minutes that the exercise states (`**Time:**` again).
 - Every code cell is stored with its outputs and an execution count 1..n, has at most 12
   lines (15 with blank ones) of plain Python (no magics, no closing `;`, no nbval comments),
   and stands directly below prose, or below one other code cell that does.
@@ -73,6 +75,9 @@ def test_readme_and_start_map_the_course_alike_and_in_order():
     course = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
     assert [name for _, _, name, _, _ in mapped] == course
     assert [number for number, *_ in mapped] == [name[:2] for name in course]
+    titles = [nbformat.read(ROOT / "notebooks" / name, as_version=4).cells[0] for name in course]
+    stated = [rules.TIME.search(title.source)["minutes"] for title in titles]
+    assert [minutes for *_, minutes in mapped] == stated
 
 
 def code(source="1 + 1", count=1, outputs=(), tags=()):
@@ -116,6 +121,14 @@ def test_a_good_notebook_passes():
     assert problems(*GOOD) == []
 
 
+def test_the_minutes_are_those_of_prose_code_output_and_exercise():
+    prose = new_markdown_cell("word " * 200 + "[](https://a.link/which.counts.not)")
+    exercise = new_markdown_cell("## Exercise\n\n**Time:** 10 minutes")
+    shown = [result(), printed("out " * 399), image("A figure's text is not read by all. " * 90)]
+    notebook = new_notebook(cells=[prose, code("x = 1\n\n" * 8, outputs=shown), exercise])
+    assert rules.minutes(notebook) == pytest.approx(1 + 1 + 1 + 10 + 4 / 200)
+
+
 def test_only_notebook_00_may_refute_nothing():
     title = TITLE.replace('"the flag makes it safe"', "-")
     assert problems(*GOOD, title=title, name="00_start.ipynb") == []
@@ -135,6 +148,7 @@ def test_solutions_need_a_title_only():
         ("# Title\n\n**Time:** 25 minutes", "no line '**Refutes:**"),
         ('# Title\n\n**Refutes:** "the flag is safe"', "no line '**Time:**"),
         (TITLE.replace("25", "90"), "states 90 minutes"),
+        (TITLE.replace("25", "0"), "states 0 minutes: it takes 1"),
     ],
 )
 def test_bad_openings_are_caught(title, problem):
