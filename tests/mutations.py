@@ -21,6 +21,7 @@ from unittest.mock import patch
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_output
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -74,11 +75,15 @@ def problems(mutation: Mutation, root: Path = ROOT) -> list[str]:
 
 
 def without_a_change(notebook: str, root: Path = ROOT) -> list[str]:
-    """What is red in an unchanged copy: there a mutation would prove nothing. Empty if nothing."""
+    """What is red in an unchanged copy, where a mutation would prove nothing. Empty if nothing.
+
+    The cell after the last one is red if a thread or a process is left in the kernel.
+    """
     with TemporaryDirectory(prefix="mutation-", ignore_cleanup_errors=True) as folder:
         copy_course(root, Path(folder), notebook)
+        watch(Path(folder) / notebook)
         red = failed_cells(Path(folder), notebook)
-    return [f"red without the change: Cell {cell}" for cell in red]
+    return [f"red without the change: Cell {cell - 1}" for cell in red]
 
 
 def claimed(path: Path) -> dict[str, int]:
@@ -109,6 +114,32 @@ def cut(path: Path, last: int) -> None:
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     notebook.cells = code[: last + 1]
+    nbformat.write(notebook, path)
+
+
+#: Cells round a notebook that compare the kernel's threads and children before and after it.
+BEFORE = "import threading\n_before = set(threading.enumerate())"
+AFTER = """
+import gc, psutil
+gc.collect()
+_left = [
+    thread.name
+    for thread in threading.enumerate()
+    # What the kernel itself starts (pyzmq, for large messages) is not the notebook's.
+    if thread not in _before and not type(thread).__module__.startswith("zmq.")
+]
+_children = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
+# Python's own helper of multiprocessing lives as long as the kernel.
+print(sorted(_left), [line for line in _children if "resource_tracker" not in line])
+"""
+
+
+def watch(path: Path) -> None:
+    """Have the notebook fail in one more cell if it leaves a thread or a process behind."""
+    notebook = nbformat.read(path, as_version=4)
+    nothing = [new_output("stream", name="stdout", text="[] []\n")]
+    after = new_code_cell(AFTER, execution_count=len(notebook.cells), outputs=nothing)
+    notebook.cells = [new_code_cell(BEFORE), *notebook.cells, after]
     nbformat.write(notebook, path)
 
 

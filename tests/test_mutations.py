@@ -30,8 +30,11 @@ def test_notebook_notices(mutation):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("notebook", sorted({mutation.notebook for mutation in MUTATIONS}))
-def test_a_copy_without_a_mutation_is_green(notebook):
+def test_a_copy_without_a_mutation_is_green_and_leaves_nothing(notebook, tmp_path, monkeypatch):
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.setenv(name, str(tmp_path))
     assert mutations.without_a_change(notebook) == []
+    assert [file.name for file in tmp_path.iterdir()] == []
 
 
 def test_every_claim_has_a_mutation():
@@ -141,6 +144,15 @@ def test_a_notebook_that_is_red_anyway_is_reported(course):
     found = mutations.without_a_change("notebooks/01_red.ipynb", course)
     assert found == ["red without the change: Cell 3"]
     assert mutations.without_a_change(SOUND.notebook, course) == []
+
+
+def test_a_notebook_that_leaves_a_thread_behind_is_reported(course):
+    notebook = nbformat.read(course / SOUND.notebook, as_version=4)
+    line = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()"
+    notebook.cells.append(new_code_cell(line, execution_count=len(notebook.cells) + 1))
+    nbformat.write(notebook, course / "notebooks" / "01_left.ipynb")
+    found = mutations.without_a_change("notebooks/01_left.ipynb", course)
+    assert found == [f"red without the change: Cell {len(notebook.cells)}"]
 
 
 def test_a_notebook_that_cannot_be_run_is_an_error(course):

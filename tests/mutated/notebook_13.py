@@ -108,12 +108,12 @@ MUTATIONS = [
         new="pass",
     ),
     Mutation(
-        name="shops-with-one-thread",
+        name="one-client-only",
         claims=("the-questions-application-breaks",),
         notebook=FASTAPI,
-        file="helpers/web/load.py",
-        old="serve(app, threads=threads) as server",
-        new="serve(app, threads=1) as server",
+        file=FASTAPI,
+        old="name: webload.run_sandboxed(shop, servers.cherrypy)",
+        new="name: webload.run_sandboxed(shop, servers.cherrypy, clients=1)",
     ),
     Mutation(
         name="closing-not-checked",

@@ -38,8 +38,8 @@ MUTATIONS = [
         claims=("a-closed-connection-lets-it-end",),
         notebook=NOTEBOOK,
         file=NOTEBOOK,
-        old=r"\"  await db.close()\"",
-        new=r"\"  await asyncio.sleep(60)\"",
+        old="print(name, at_the_end(*lines))",
+        new="print(name, at_the_end(opened, seconds=3))",
     ),
     Mutation(
         name="a-lock-that-nobody-takes",
