@@ -574,8 +574,11 @@ def test_verdicts_name_the_claim_the_count_and_the_granularity():
     proved = explore(program(*[begin("IMMEDIATE")] * 2, claim="nothing is lost"))
     assert proved.verdict == (
         "Proved: nothing is lost, in every order of the steps (8 schedules). "
-        "Steps are SQL calls and Python's locks, queues and sleeps."
+        "Steps are SQL calls and Python's locks, queues and sleeps. "
+        "Waits are taken to be long enough."
     )
+    hurried = program(*[begin("IMMEDIATE")] * 2, claim="nothing is lost", expire=True)
+    assert explore(hurried).verdict.endswith(" Waits for the file are taken to be too short.")
     refuted = explore(program(increment, increment, claim="nothing is lost"))
     assert refuted.verdict == "Refuted: nothing is lost. Of 6 schedules, 4 break it."
     assert refuted.failing == ("A", "B", "A", "B")

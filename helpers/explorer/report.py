@@ -139,9 +139,12 @@ class Exploration:
             part = "drawn at random" if self.seed is not None else f"{self.covered:.0%} of the tree"
             return f"Not proved: {claim}. Not all were run; none of {of} ({part}) refutes it.{seen}"
         standing = " that stand for all" if self.reduced else ""
+        waits = "Waits for the file" if self.program.expire else "Waits"
+        length = "too short" if self.program.expire else "long enough"
         return (
             f"Proved: {claim}, in every order of the steps ({of}{standing}).{seen} "
-            "Steps are SQL calls and Python's locks, queues and sleeps."
+            "Steps are SQL calls and Python's locks, queues and sleeps. "
+            f"{waits} are taken to be {length}."
         )
 
     def table(self) -> pd.DataFrame:
