@@ -215,6 +215,16 @@ def quiet_threads(notebook, path) -> Iterator[str]:
                 yield f"{getattr(body, 'name', 'a lambda')}, run by a thread, prints"
 
 
+def resolved(notebook, path) -> Iterator[str]:
+    """Every prediction is met by what was observed, in a later cell."""
+    code = cells(notebook, "code")
+    for place, (number, cell) in enumerate(code):
+        for name in re.findall(r"^(\w+) = predict\(", cell.source, re.MULTILINE):
+            later = "\n".join(after.source for _, after in code[place + 1 :])
+            if f"{name}.observed(" not in later:
+                yield f"cell {number}: no later cell says {name}.observed(...)"
+
+
 def _targets(node: ast.AST) -> list[ast.expr]:
     """What a call hands to a thread: `target=f`, `submit(f)`, `map(f)`."""
     if not isinstance(node, ast.Call):
@@ -356,5 +366,5 @@ def _output_text(output) -> str:
 
 RULES = [
     opening, executed, short, introduced, plain_python, vocabulary, errors, ignored,
-    quiet_threads, linked, neighbours, described, metadata, portable,
+    quiet_threads, resolved, linked, neighbours, described, metadata, portable,
 ]  # fmt: skip

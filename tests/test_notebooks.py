@@ -16,6 +16,7 @@ What a notebook looks like (the rules are in `notebook_rules.py`):
 - An image that a cell shows carries its alternative text, 40 characters or more, as
   text/plain beside the image (or as `alt` in the output's metadata). Images in prose have
   alternative text too.
+- Every `name = predict(...)` is followed, in a later cell, by `name.observed(...)`.
 - Links lead to files and headings that exist. The last cell links to the notebooks before
   and after where they exist.
 - No function run by a thread prints. No stored output has a machine's path, a thread id,
@@ -205,6 +206,10 @@ BAD = {
     ],
     "f, run by a thread, prints": [
         code("def f():\n    print(1)\n\n\npool.submit(f)", outputs=[printed("1")])
+    ],
+    "no later cell says guess.observed(...)": [
+        code("guess.observed('B')", outputs=[result()]),
+        code("guess = predict('How many?', {'A': '1', 'B': '2'})", 2),
     ],
     "nowhere.ipynb leads nowhere": [new_markdown_cell("[x](nowhere.ipynb)")],
     "gone.png leads nowhere": [new_markdown_cell('<img src="gone.png" alt="a picture">')],
