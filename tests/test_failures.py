@@ -1,5 +1,6 @@
 """Every failure happens where it is claimed to, and does not when its cure is in place."""
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -10,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from helpers import failures
+from helpers import failures, sandbox
 from helpers.failures import ALWAYS, CHILD, FAILURES, HERE, NEVER, OFTEN, Build, Report, survey
 
 BUILD = failures.this_build()
@@ -234,3 +235,32 @@ def test_shares_are_counted_per_python():
 def test_this_build_is_this_process():
     assert BUILD.python == tuple(sys.version_info[:3])
     assert BUILD.sqlite == sqlite3.sqlite_version_info
+
+
+# -- what the notebooks say beside the recipes -----------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_of_a_transaction_larger_than_the_cache_a_close_after_fork_stores_a_part(tmp_path):
+    """Notebook 14 says so of a child that closes the connection it has inherited."""
+
+    def closed_by_the_child(path):
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("PRAGMA cache_size = 5")  # pages: the rest goes to the file early
+        connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v, padding)")
+        rows = [(number, "x" * 900) for number in range(400)]
+        connection.executemany("INSERT INTO t VALUES (?, 0, ?)", rows)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("UPDATE t SET v = 1")
+        child = os.fork()
+        if child == 0:
+            connection.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("COMMIT")
+        connection.close()
+        with contextlib.closing(sqlite3.connect(path)) as after:
+            return after.execute("SELECT count(*) FROM t WHERE v = 1").fetchone()[0]
+
+    assert 0 < sandbox.call(closed_by_the_child, str(tmp_path / "spilled.db")).get() < 400
