@@ -13,7 +13,7 @@ import pytest
 from protocol import AT_ONCE, Failing, Held, Thread, create, increment, look, stored, until
 
 from helpers.strategies import OutcomeUnknown, Writer
-from helpers.strategies.writer import _Job
+from helpers.strategies.writer import _Job, _unlock
 
 
 @pytest.fixture
@@ -403,6 +403,32 @@ writer.close()
 """
     done = subprocess.run([sys.executable, "-c", program], timeout=20, env={**os.environ})
     assert (done.returncode, stored(path)) == (0, 1)
+
+
+def test_ctrl_c_with_the_gate_in_hand_keeps_no_other_thread_waiting(writer, monkeypatch):
+    """Two units of one group wait at its gate; whoever comes through first is interrupted."""
+    unlock, not_yet = _unlock, threading.Lock()
+
+    def pressed_once(gate):
+        if threading.current_thread() in pair and not_yet.acquire(blocking=False):
+            raise KeyboardInterrupt
+        unlock(gate)
+
+    def both_wait():
+        with pytest.raises(TimeoutError) as told:
+            writer.write(look, timeout=0)
+        return str(told.value).endswith((" A, B", " B, A"))
+
+    with Held(writer):
+        pair = [Thread(writer.write, increment, name=name) for name in "AB"]
+        until(both_wait)
+        monkeypatch.setattr("helpers.strategies.writer._unlock", pressed_once)
+    for thread in pair:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in pair)
+    assert sorted(str(type(thread.error).__name__) for thread in pair) == [
+        "KeyboardInterrupt", "NoneType",
+    ]  # fmt: skip
 
 
 def test_readers_do_not_go_through_the_queue(writer):
