@@ -28,7 +28,7 @@ class PerThread:
     Readers need no lock, and in WAL mode work beside the writer. Writers wait for each other
     inside SQLite, whose busy handler is no queue. `write` and `read` take a function of the
     connection and return its result once its transaction is committed. If they raise, nothing
-    is stored, but for `OutcomeUnknown`.
+    is stored, but for `OutcomeUnknown` and Ctrl-C.
 
     Args:
         path: the database file.

@@ -27,7 +27,7 @@ class Pool:
     However many threads there are, the number of connections is fixed. In WAL mode the readers
     work beside the writer. `write` and `read` take a function of the connection and return its
     result once its transaction is committed. If they raise, nothing is stored, but for
-    `OutcomeUnknown`.
+    `OutcomeUnknown` and Ctrl-C.
 
     Args:
         path: the database file.

@@ -27,7 +27,7 @@ class TransactionLock:
 
     Right, simple, and enough for many programs. Threads get the lock in the order of asking.
     `write` and `read` take a function of the connection and return its result once its
-    transaction is committed. If they raise, nothing is stored, but for `OutcomeUnknown`.
+    transaction is committed. If they raise, nothing is stored, but for `OutcomeUnknown` and Ctrl-C.
 
     Args:
         path: the database; ``":memory:"`` too.

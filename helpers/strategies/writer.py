@@ -45,7 +45,7 @@ class Writer:
     each in a savepoint of its own, and answered after the COMMIT; if it fails they run again, one
     by one, so none may send a message. `write` and `read` take a function of the connection and
     return its result, `submit` a future. If they raise, nothing is stored, but for
-    `OutcomeUnknown`. A read runs in its own thread, on a connection opened for it.
+    `OutcomeUnknown` and Ctrl-C. A read runs in its own thread, on a connection opened for it.
 
     Args:
         path: the database file.
