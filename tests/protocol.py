@@ -390,8 +390,11 @@ def a_result_that_would_work_later_is_refused(make, path):
     def numbers(connection):
         return map(int, connection.execute("SELECT value FROM counter"))
 
+    async def numbers_later(connection):
+        yield increment(connection)
+
     with closing(make(path)) as strategy:
-        for unit in (coroutine, generator, cursor, numbers):
+        for unit in (coroutine, generator, cursor, numbers, numbers_later):
             with raises(TypeError) as caught, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # "never awaited" is true
                 strategy.write(unit)
@@ -483,6 +486,30 @@ def a_commit_of_which_nobody_knows_is_told_apart(make, path):
 
 
 # -- opening and closing -----------------------------------------------------------------------
+
+
+@check
+def a_connection_with_autocommit_is_refused(make, path):
+    """With ``autocommit=True`` its ``commit()`` does nothing: what it acknowledged is lost."""
+    if sys.version_info < (3, 12):
+        return
+    for autocommit in (True, False):
+
+        def connect(*arguments, autocommit=autocommit, **options):
+            return sqlite3.connect(*arguments, autocommit=autocommit, **options)
+
+        with raises(ValueError) as caught, closing(make(path, connect)) as strategy:
+            strategy.write(increment)
+        assert "without autocommit" in str(caught[0])
+        assert stored(path) == 0
+
+
+@check
+def a_timeout_that_is_none_is_refused_before_the_first_wait(make, path):
+    for timeout in (-1, float("inf"), float("nan"), 1e20):
+        with raises(ValueError) as caught:
+            make(path, timeout=timeout).close()
+        assert "timeout counts seconds" in str(caught[0])
 
 
 @check

@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 from protocol import AT_ONCE, PATIENCE, Held, Thread, create, increment, look, stored, until
@@ -272,6 +272,19 @@ def test_a_wait_for_a_connection_in_vain_names_who_holds_it(path, write):
         ):
             call(look)
         assert call(look) == 0
+
+
+def test_two_threads_may_close_a_pool_while_units_run(path):
+    pool = Pool(path, readers=4)
+    with ExitStack() as units:
+        for number in range(4):
+            units.enter_context(Held(pool, write=False, name=f"reader {number}"))
+        both = [Thread(pool.close, name=name) for name in "AB"]
+        until(lambda: pool._closed)
+        for thread in both:
+            thread.join(0.2)  # each has had the time to take a turn
+    for thread in both:
+        thread.get()
 
 
 def test_whoever_waits_gets_what_comes_back(path):

@@ -1,6 +1,7 @@
 """The writer: order, groups, answers, back-pressure, patience, death."""
 
 import concurrent.futures
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -298,6 +299,76 @@ def test_whoever_waits_for_room_gets_it(path):
             waiting = [Thread(writer.submit, increment) for _ in range(3)]
         results = {first.result(20), *(thread.get().result(20) for thread in waiting)}
     assert results == {1, 2, 3, 4}
+
+
+def test_whoever_waits_for_room_when_it_closes_is_refused_at_once(path):
+    with Held(writer := Writer(path, backlog=1)):
+        first = writer.submit(increment)
+        waiting = [Thread(writer.submit, increment) for _ in range(3)]
+        closing_thread = Thread(writer.close)
+        until(lambda: writer._closed)
+    for thread in waiting:
+        with contextlib.suppress(RuntimeError):
+            assert thread.get().result(20)
+    closing_thread.get()
+    assert first.result(20) == 1
+
+
+def test_a_submission_that_is_refused_takes_no_room(path):
+    with closing(Writer(path, backlog=1, timeout=AT_ONCE)) as writer:
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="within another"):
+                writer.write(lambda connection: writer.submit(increment))
+        assert writer.submit(increment).result(20) == 1
+
+
+def test_a_callback_may_not_wait_for_its_own_thread(path):
+    refused = []
+
+    def ask(call, **options):
+        def callback(_):
+            began = time.monotonic()
+            try:
+                call(increment, **options)
+            except (RuntimeError, TimeoutError) as error:
+                refused.append((type(error).__name__, time.monotonic() - began < 5))
+
+        return callback
+
+    with closing(Writer(path, backlog=2)) as writer:
+        with Held(writer):
+            future = writer.submit(increment)
+            future.add_done_callback(ask(writer.write))
+            for _ in range(3):  # one more than there is room for
+                future.add_done_callback(ask(writer.submit))
+        assert future.result(20) == 1
+        until(lambda: len(refused) == 2)
+    assert refused == [("RuntimeError", True), ("TimeoutError", True)]
+
+
+@pytest.mark.parametrize("timeout", [-1, float("inf"), float("nan")])
+def test_a_wait_that_no_clock_can_measure_is_refused(writer, path, timeout):
+    with pytest.raises(ValueError, match="timeout counts seconds, from 0 on, not"):
+        writer.write(increment, timeout=timeout)
+    assert writer.write(increment) == 1 == stored(path)
+
+
+def test_a_unit_that_raises_with_a_half_read_cursor_keeps_no_snapshot(writer, path):
+    """Its traceback holds the cursor, also while somebody keeps the error."""
+
+    def half_read(connection):
+        for _ in connection.execute("VALUES (1), (2), (3)"):
+            for _ in connection.execute("SELECT value FROM counter UNION ALL VALUES (1), (2)"):
+                raise ValueError("changed its mind")
+
+    kept = []
+    for call in (writer.write, lambda unit: writer.submit(unit).result(20)):
+        with pytest.raises(ValueError, match="changed its mind") as error:
+            call(half_read)
+        kept.append(error)
+        with closing(sqlite3.connect(path)) as other, other:
+            other.execute("UPDATE counter SET value = value + 1")
+        assert writer.write(look) == len(kept)
 
 
 # -- the end -----------------------------------------------------------------------------------

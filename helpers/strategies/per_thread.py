@@ -39,7 +39,8 @@ class PerThread:
 
     Limits: what a unit sets on its connection (``row_factory``, PRAGMAs, TEMP tables, attached
     files) stays: set it for all, in `connect`. A cursor left half read, in an exception that is
-    kept, keeps its snapshot. That the file was replaced while it was open goes unnoticed.
+    kept, keeps its snapshot. ``backup`` in a `write` never ends: use `read`. That the file was
+    replaced while it was open goes unnoticed.
     """
 
     def __init__(
@@ -52,6 +53,8 @@ class PerThread:
     ) -> None:
         if os.fsdecode(path).startswith((":memory:", "file:")):
             raise ValueError(f"give a file, not {path!r}: in memory each connection has its own")
+        if not 0 <= timeout <= threading.TIMEOUT_MAX:
+            raise ValueError(f"timeout counts seconds, from 0 on, not {timeout!r}")
         self._path, self._connect, self.timeout = os.path.realpath(path), connect, timeout
         self.begin, self.retry, self._pid, self._closed = begin, retry, os.getpid(), False
         self._local, self._all = threading.local(), dict[sqlite3.Connection, Any]()
@@ -124,6 +127,9 @@ def _close(connections: dict[sqlite3.Connection, Any], one: sqlite3.Connection, 
 
 def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Connection:
     connection = connect(path, isolation_level="IMMEDIATE", check_same_thread=False)
+    if getattr(connection, "autocommit", -1) != -1:
+        connection.close()
+        raise ValueError("open it without autocommit, with which commit() may do nothing")
     # Inside a unit of work BEGIN, COMMIT and ROLLBACK are refused.
     transaction = sqlite3.SQLITE_TRANSACTION
     connection.set_authorizer(lambda action, *_: action == transaction and _mark(path).locked())
@@ -132,9 +138,7 @@ def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Conn
 
 def _mark(path: str) -> threading.Lock:
     """Locked while this thread is in a unit of work for `path`, by whichever strategy."""
-    mark: threading.Lock = units.__dict__.get(path) or units.__dict__.setdefault(
-        path, threading.Lock()
-    )
+    mark: threading.Lock = units.__dict__.setdefault(path, threading.Lock())
     return mark
 
 
@@ -147,7 +151,7 @@ def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit)
             result = unit(connection)
         if not connection.in_transaction:
             raise OutcomeUnknown("SQLite ended the transaction inside the unit: let its error out")
-        if hasattr(result, "__next__") or hasattr(result, "__await__"):
+        if any(hasattr(result, name) for name in ("__next__", "__await__", "__anext__")):
             kind, result = type(result).__name__, None  # a cursor would keep its lock
             raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")
         commits = True

@@ -36,8 +36,9 @@ class Pool:
         timeout: seconds that a thread waits for a connection, and `close` for the units that run.
 
     Limits: what a unit sets on its connection (``row_factory``, PRAGMAs, TEMP tables, attached
-    files) stays, until a unit raises: set it for all, in `connect`. That the file was replaced
-    while it was open goes unnoticed.
+    files) stays, until a unit raises: set it for all, in `connect`. A cursor left half read, in
+    an exception that is kept, keeps its lock. ``backup`` in a `write` never ends: use `read`.
+    That the file was replaced while it was open goes unnoticed.
     """
 
     def __init__(
@@ -49,9 +50,12 @@ class Pool:
     ) -> None:
         if os.fsdecode(path).startswith((":memory:", "file:")) or readers < 1:
             raise ValueError(f"give a file and at least one reader, not {path!r} and {readers!r}")
+        if not 0 <= timeout <= threading.TIMEOUT_MAX:
+            raise ValueError(f"timeout counts seconds, from 0 on, not {timeout!r}")
         self._path, self._connect, self.timeout = os.path.realpath(path), connect, timeout
         self._pid, self._closed, self._guard = os.getpid(), False, threading.Lock()
         self._read, self._write = _Kind("BEGIN", readers), _Kind("BEGIN IMMEDIATE", 1)
+        self._closing = _Kind("", 1)
 
     def write(self, unit_of_work: Unit, /) -> Any:
         """Run it inside one write transaction."""
@@ -65,12 +69,13 @@ class Pool:
         """Wait for the units that run, and close all connections; later units raise."""
         self._check()
         self._closed = True
-        for kind in (self._read, self._write):  # last the one that can tidy up a WAL
-            with ExitStack() as all_turns:
-                for _ in range(kind.size):
-                    all_turns.enter_context(self._turn(kind))
-                while kind.idle:
-                    kind.idle.pop().close()
+        with self._turn(self._closing):  # or two that close would wait for each other
+            for kind in (self._read, self._write):  # last the one that can tidy up a WAL
+                with ExitStack() as all_turns:
+                    for _ in range(kind.size):
+                        all_turns.enter_context(self._turn(kind))
+                    while kind.idle:
+                        kind.idle.pop().close()
 
     def _run(self, unit: Unit, kind: _Kind) -> Any:
         with self._turn(kind):
@@ -126,6 +131,9 @@ class _Kind:
 
 def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Connection:
     connection = connect(path, isolation_level="IMMEDIATE", check_same_thread=False)
+    if getattr(connection, "autocommit", -1) != -1:
+        connection.close()
+        raise ValueError("open it without autocommit, with which commit() may do nothing")
     # Inside a unit of work BEGIN, COMMIT and ROLLBACK are refused.
     transaction = sqlite3.SQLITE_TRANSACTION
     connection.set_authorizer(lambda action, *_: action == transaction and _mark(path).locked())
@@ -134,9 +142,7 @@ def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Conn
 
 def _mark(path: str) -> threading.Lock:
     """Locked while this thread is in a unit of work for `path`, by whichever strategy."""
-    mark: threading.Lock = units.__dict__.get(path) or units.__dict__.setdefault(
-        path, threading.Lock()
-    )
+    mark: threading.Lock = units.__dict__.setdefault(path, threading.Lock())
     return mark
 
 
@@ -149,7 +155,7 @@ def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit)
             result = unit(connection)
         if not connection.in_transaction:
             raise OutcomeUnknown("SQLite ended the transaction inside the unit: let its error out")
-        if hasattr(result, "__next__") or hasattr(result, "__await__"):
+        if any(hasattr(result, name) for name in ("__next__", "__await__", "__anext__")):
             kind, result = type(result).__name__, None  # a cursor would keep its lock
             raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")
         commits = True

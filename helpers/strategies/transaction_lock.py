@@ -36,7 +36,8 @@ class TransactionLock:
 
     Limits: what a unit sets on the connection (``row_factory``, PRAGMAs, TEMP tables, attached
     files) stays: set it for all, in `connect`. A cursor left half read keeps its snapshot. A
-    unit that closes the connection closes it for all.
+    unit that closes the connection closes it for all. ``backup`` in a `write` never ends: use
+    `read`.
     """
 
     def __init__(
@@ -45,6 +46,8 @@ class TransactionLock:
         connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
         timeout: float = 30.0,
     ) -> None:
+        if not 0 <= timeout <= threading.TIMEOUT_MAX:
+            raise ValueError(f"timeout counts seconds, from 0 on, not {timeout!r}")
         name = os.fsdecode(path)
         self._path = name if name.startswith((":memory:", "file:")) else os.path.realpath(name)
         self._connection = _open(self._path, connect)
@@ -96,6 +99,9 @@ class TransactionLock:
 
 def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Connection:
     connection = connect(path, isolation_level="IMMEDIATE", check_same_thread=False)
+    if getattr(connection, "autocommit", -1) != -1:
+        connection.close()
+        raise ValueError("open it without autocommit, with which commit() may do nothing")
     # Inside a unit of work BEGIN, COMMIT and ROLLBACK are refused.
     transaction = sqlite3.SQLITE_TRANSACTION
     connection.set_authorizer(lambda action, *_: action == transaction and _mark(path).locked())
@@ -104,9 +110,7 @@ def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Conn
 
 def _mark(path: str) -> threading.Lock:
     """Locked while this thread is in a unit of work for `path`, by whichever strategy."""
-    mark: threading.Lock = units.__dict__.get(path) or units.__dict__.setdefault(
-        path, threading.Lock()
-    )
+    mark: threading.Lock = units.__dict__.setdefault(path, threading.Lock())
     return mark
 
 
@@ -119,7 +123,7 @@ def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit)
             result = unit(connection)
         if not connection.in_transaction:
             raise OutcomeUnknown("SQLite ended the transaction inside the unit: let its error out")
-        if hasattr(result, "__next__") or hasattr(result, "__await__"):
+        if any(hasattr(result, name) for name in ("__next__", "__await__", "__anext__")):
             kind, result = type(result).__name__, None  # a cursor would keep its lock
             raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")
         commits = True

@@ -6,6 +6,7 @@ import copy
 import os
 import sqlite3
 import threading
+import traceback
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -54,7 +55,8 @@ class Writer:
         backlog: how many submitted units may wait; then `submit` waits.
         timeout: seconds that `write` waits for its answer, `submit` for room, `close` for the end.
 
-    Limits: what waits when the process ends is not stored, and was not acknowledged: call `close`.
+    Limits: what waits when the process ends is not stored, and was not acknowledged: call `close`,
+    which does not wait for reads. ``Connection.backup`` in a unit never ends: use `read`.
     What a unit sets on the connection (``row_factory``, PRAGMAs, TEMP tables, attached files)
     stays: set it for all, in `connect`. That the file was replaced goes unnoticed.
     """
@@ -69,6 +71,8 @@ class Writer:
     ) -> None:
         if os.fsdecode(path).startswith((":memory:", "file:")) or group < 1:
             raise ValueError(f"give a file and a group of at least 1, not {path!r} and {group!r}")
+        if not 0 <= timeout <= threading.TIMEOUT_MAX:
+            raise ValueError(f"timeout counts seconds, from 0 on, not {timeout!r}")
         self._path, self._connect, self.timeout = os.path.realpath(path), connect, timeout
         self.group, self._room, self._pid = group, threading.Semaphore(backlog), os.getpid()
         #: Size of a group -> how many groups of that size were committed.
@@ -84,6 +88,8 @@ class Writer:
     def write(self, unit_of_work: Unit, /, timeout: float | None = None) -> Any:
         """Run it in a write transaction, and wait at most `timeout` seconds for its COMMIT."""
         job, limit = _Job(unit_of_work), self.timeout if timeout is None else timeout
+        if not 0 <= limit <= threading.TIMEOUT_MAX:
+            raise ValueError(f"timeout counts seconds, from 0 on, not {limit!r}")
         deadline = monotonic() + limit
         try:
             self._put(job)
@@ -106,10 +112,16 @@ class Writer:
 
     def submit(self, unit_of_work: Unit, /) -> Future[Any]:
         """Put it in the queue; the future answers after the COMMIT."""
-        if not self._room.acquire(timeout=self.timeout):
-            raise TimeoutError(f"the queue was full for {self.timeout} s: {self._busy()}")
+        self._check()
+        limit = 0.0 if threading.current_thread() is self._thread else self.timeout
+        if not self._room.acquire(timeout=limit):
+            raise TimeoutError(f"the queue was full for {limit} s: {self._busy()}")
         future = Future[Any]()
-        self._put(_Job(unit_of_work, future))
+        try:
+            self._put(_Job(unit_of_work, future))
+        except BaseException:
+            self._room.release()
+            raise
         return future
 
     def read(self, unit_of_work: Unit, /) -> Any:
@@ -142,6 +154,8 @@ class Writer:
 
     def _put(self, job: _Job) -> None:
         self._check()
+        if job.future is None and threading.current_thread() is self._thread:
+            raise RuntimeError("a future's callback may submit, but not wait for its own thread")
         with self._changed:
             if self._closed:
                 raise RuntimeError("this Writer has ended: make a new one")
@@ -170,6 +184,8 @@ class Writer:
         for job in self._running:
             job.error = OutcomeUnknown(f"the writer died of {death!r}: the unit may be stored")
         for job in self._jobs:
+            if job.future is not None:
+                self._room.release()
             job.error = RuntimeError(f"the writer died of {death!r}: the unit is not stored")
         self._answer(self._running)
         self._answer(self._jobs)
@@ -222,15 +238,16 @@ class Writer:
     def _run(self, jobs: list[_Job], connection: sqlite3.Connection) -> None:
         for job in jobs:
             job.error = None
-            connection.execute("SAVEPOINT unit")
+            connection.execute("SAVEPOINT unit_of_a_group")
             try:
                 job.result = _call(connection, job.unit)
             except BaseException as error:
                 job.error = error
+                traceback.clear_frames(error.__traceback__)  # a half-read cursor keeps a lock
                 if not connection.in_transaction:
                     raise
-                connection.execute("ROLLBACK TO unit")
-            connection.execute("RELEASE unit")
+                connection.execute("ROLLBACK TO unit_of_a_group")
+            connection.execute("RELEASE unit_of_a_group")
 
     def _answer(self, jobs: list[_Job] | deque[_Job]) -> None:
         for job in jobs:
@@ -261,6 +278,9 @@ def _unlock(lock: threading.Lock) -> None:
 
 def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Connection:
     connection = connect(path, isolation_level="IMMEDIATE", check_same_thread=False)
+    if getattr(connection, "autocommit", -1) != -1:
+        connection.close()
+        raise ValueError("open it without autocommit, with which commit() may do nothing")
     # Inside a unit of work BEGIN, COMMIT and ROLLBACK are refused.
     transaction = sqlite3.SQLITE_TRANSACTION
     connection.set_authorizer(lambda action, *_: action == transaction and _mark(path).locked())
@@ -269,9 +289,7 @@ def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Conn
 
 def _mark(path: str) -> threading.Lock:
     """Locked while this thread is in a unit of work for `path`, by whichever strategy."""
-    mark: threading.Lock = units.__dict__.get(path) or units.__dict__.setdefault(
-        path, threading.Lock()
-    )
+    mark: threading.Lock = units.__dict__.setdefault(path, threading.Lock())
     return mark
 
 
@@ -302,7 +320,7 @@ def _call(connection: sqlite3.Connection, unit: Unit) -> Any:
         raise
     if not connection.in_transaction:
         raise OutcomeUnknown("SQLite ended the transaction inside the unit: let its error out")
-    if hasattr(result, "__next__") or hasattr(result, "__await__"):
+    if any(hasattr(result, name) for name in ("__next__", "__await__", "__anext__")):
         kind, result = type(result).__name__, None  # a cursor would keep its lock
         raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")
     return result

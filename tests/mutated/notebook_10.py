@@ -81,7 +81,7 @@ MUTATIONS = [
         claims=("writers-keep-their-promises", "one-unit-harms-only-itself"),
         notebook=ONE_WRITER,
         file=WRITER,
-        old='connection.execute("ROLLBACK TO unit")',
+        old='connection.execute("ROLLBACK TO unit_of_a_group")',
         new="pass",
     ),
     Mutation(
