@@ -17,12 +17,13 @@ import itertools, os, sys, threading, time
 from helpers import strategies
 
 path, name, seconds = sys.argv[1:]
-strategy = getattr(strategies, name)(path)
+strategy, begun = getattr(strategies, name)(path), threading.Event()
 
 def write(worker):
     for number in itertools.count(worker * 10**6):
         strategy.write(lambda c: c.execute("INSERT INTO item VALUES (?, 'x')", [number]) and None)
         os.write(1, b"%d\\n" % number)
+        begun.set()
 
 def read():
     while True:
@@ -30,6 +31,7 @@ def read():
 
 for job in (lambda: write(1), lambda: write(2), read, read):
     threading.Thread(target=job, daemon=True).start()
+begun.wait()  # on a busy machine the first commit takes a while
 time.sleep(float(seconds))
 """
 
