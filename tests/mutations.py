@@ -3,7 +3,8 @@
 A claim is a code cell with the tag `claim:<name>`. A mutation is a named change to one file
 of `helpers` after which the claim is false (a fix taken away, a flaw repaired). The course
 is copied to a temporary folder, the change is made there, and nbval runs the notebook of
-the copy: it must be red at the claim, and `without_a_change` must find nothing.
+the copy, as far as the claim depends on it: it must be red at the claim, and
+`without_a_change` must find nothing in the whole notebook.
 
 The first cell to go red must be a claim: a change that breaks an import, say, would prove
 nothing. Cells after it may go red in consequence, but a claim not for want of a name.
@@ -21,6 +22,7 @@ from unittest.mock import patch
 
 import nbformat
 import pytest
+import slices
 from nbformat.v4 import new_code_cell, new_output
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,8 +64,9 @@ def problems(mutation: Mutation, root: Path = ROOT) -> list[str]:
     with TemporaryDirectory(prefix="mutation-", ignore_cleanup_errors=True) as folder:
         copy_course(root, Path(folder), mutation.notebook)
         change(mutation, Path(folder))
-        cut(Path(folder) / mutation.notebook, max(cells[claim] for claim in mutation.claims))
+        kept = cut(Path(folder) / mutation.notebook, [cells[claim] for claim in mutation.claims])
         red = failed_cells(Path(folder), mutation.notebook)
+    red = {kept[number]: report for number, report in red.items()}
     if red and min(red) not in cells.values():
         found.append(f"red before any claim: Cell {min(red)}")
     for claim in mutation.claims:
@@ -110,12 +113,14 @@ def copy_course(root: Path, folder: Path, notebook: str) -> None:
             shutil.copy(source, target)
 
 
-def cut(path: Path, last: int) -> None:
-    """Drop the code cells after number `last`: they cannot tell anything about its claim."""
+def cut(path: Path, claims: list[int]) -> list[int]:
+    """Drop the cells that can tell nothing about those claims; the numbers of the cells kept."""
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    notebook.cells = code[: last + 1]
+    kept = slices.needed([cell.source for cell in code], claims)
+    notebook.cells = [code[number] for number in kept]
     nbformat.write(notebook, path)
+    return kept
 
 
 #: Cells round a notebook that compare the kernel's threads and children before and after it.
