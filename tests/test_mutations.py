@@ -14,9 +14,6 @@ from mutated import MUTATIONS
 from mutations import Mutation, MutationError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-#: nbval leaves a file open, which is noticed at any time after it.
-pytestmark = pytest.mark.filterwarnings("ignore:.*/dev/null")
-
 #: The first one belongs to every run; the others take minutes and are left to CI.
 EACH = [
     pytest.param(mutation, id=mutation.name, marks=pytest.mark.slow if number else ())
