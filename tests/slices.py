@@ -22,16 +22,22 @@ _CHANGEABLE = (ast.Call, ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp
 
 def needed(sources: Sequence[str], targets: Iterable[int]) -> list[int]:
     """Numbers of the cells, from 0, that cells `targets` need, themselves among them, in order."""
-    kept = set(targets)
+    kept, late = set(targets), set[str]()
     fixed = set(dir(builtins)) | _fixed(sources)
-    wanted: set[str] = set()
-    for number in range(max(kept), -1, -1):
-        reads, binds = _names(_compiled(ast.parse(sources[number]).body))
-        uses = (reads - fixed) & wanted
-        if number in kept or uses or binds & wanted or _changes_a_module(sources[number], fixed):
-            kept.add(number)
-            wanted = (wanted - binds) | reads
-    return sorted(kept)
+    last = max(kept)
+    cells = [_names(_compiled(ast.parse(source).body)) for source in sources]
+    while True:
+        # What a function reads may be bound after it, as long as it is before the call.
+        wanted = set(late)
+        for number in range(last, -1, -1):
+            reads, binds, _ = cells[number]
+            used = (reads - fixed) & wanted or binds & wanted
+            if number in kept or used or _changes_a_module(sources[number], fixed):
+                kept.add(number)
+                wanted = (wanted - binds) | reads
+        before, late = late, set[str]().union(*(cells[number][2] for number in kept))
+        if late <= before:
+            return sorted(kept)
 
 
 def _compiled(statements: list[ast.stmt]) -> CodeType:
@@ -39,19 +45,21 @@ def _compiled(statements: list[ast.stmt]) -> CodeType:
     return compile(tree, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
 
 
-def _names(code: CodeType) -> tuple[set[str], set[str]]:
-    """Names of the notebook that a cell reads before it binds them, and those that it binds."""
+def _names(code: CodeType) -> tuple[set[str], set[str], set[str]]:
+    """Names that a cell reads before it binds them; that it binds; that its functions read."""
     reads: set[str] = set()
     binds: set[str] = set()
+    late: set[str] = set()
     for step in dis.get_instructions(code):
         if step.opname in ("STORE_NAME", "DELETE_NAME"):
             binds.add(step.argval)
         elif step.opname in ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"):
             reads |= {step.argval} - binds
         elif isinstance(step.argval, CodeType):  # a function or a class in the cell
-            inner, own = _names(step.argval)
+            inner, own, deeper = _names(step.argval)
             reads |= inner - own - binds
-    return reads, binds
+            late |= inner - own | deeper
+    return reads, binds, late
 
 
 def _fixed(sources: Iterable[str]) -> set[str]:
@@ -60,7 +68,7 @@ def _fixed(sources: Iterable[str]) -> set[str]:
     loose: set[str] = set()
     for statement in chain.from_iterable(ast.parse(source).body for source in sources):
         constant = isinstance(statement, ast.Assign) and not _any(statement.value, _CHANGEABLE)
-        _, binds = _names(_compiled([statement]))
+        _, binds, _ = _names(_compiled([statement]))
         (fixed if constant or isinstance(statement, _DEFINITIONS) else loose).update(binds)
     return fixed - loose
 

@@ -21,6 +21,10 @@ CASES = {
         ["a = list()", "class B:\n    c = 1\n    def d(self):\n        a", "c = 2", "B()"],
         [0, 1, 3],
     ),
+    "what a function finds when it is called": (
+        ["def a():\n    b()", "c = 1", "def b():\n    c", "a()"],
+        [0, 1, 2, 3],
+    ),
     "not a name of its own": (["a = list()", "def b(a):\n    return a", "b(1)"], [1, 2]),
     "not what it binds itself": (["a = list()", "with dict() as a:\n    a.go()"], [1]),
     "an attribute of a module": (["import os", "os.linesep = 1", "os.name"], [0, 1, 2]),
