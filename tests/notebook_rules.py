@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+import core_path
 import mistune
 import nbformat
 
@@ -28,7 +29,9 @@ REFUTES = re.compile(r"^(?:[-*] )?\*\*Refutes:\*\* (?P<belief>\S.*)$", re.MULTIL
 TIME = re.compile(r"^(?:[-*] )?\*\*Time:\*\* (?P<minutes>\d+) minutes\b", re.MULTILINE)
 #: What a minute holds: words of prose, lines of code, words of output. An exercise states its own.
 PROSE, CODE, OUTPUT = 200, 8, 400
-LONGEST = 75
+LONGEST, CORE = 75, 25
+#: A part of the title's time: `core path 25`.
+PART = re.compile(r"(?:: |, )(core path|exercise|further) (\d+)(?=,|$)", re.MULTILINE)
 #: What tells of one machine or one run.
 MACHINE = {
     "an absolute path": re.compile(
@@ -80,13 +83,36 @@ def opening(notebook, path) -> Iterator[str]:
 def minutes(notebook) -> float:
     """How long a reader takes who reads all of it, and works on the exercise."""
     code_cells = [cell for _, cell in cells(notebook, "code")]
-    prose = " ".join(cell.source for _, cell in cells(notebook, "markdown"))
+    prose = [cell.source for _, cell in cells(notebook, "markdown")]
     lines = [line for cell in code_cells for line in cell.source.splitlines()]
     shown = " ".join(_shown(output) for cell in code_cells for output in cell.outputs)
-    stated = [time for _, cell in cells(notebook)[1:] for time in TIME.finditer(cell.source)]
-    exercises = sum(int(time["minutes"]) for time in stated)
+    # The title states the sum.
+    rest = "\n\n".join(text for text in prose if not text.startswith("# "))
+    exercises = sum(int(time["minutes"]) for time in TIME.finditer(rest))
     code = sum(bool(line.strip()) for line in lines)
-    return words(prose) / PROSE + code / CODE + words(shown) / OUTPUT + exercises
+    return words(" ".join(prose)) / PROSE + code / CODE + words(shown) / OUTPUT + exercises
+
+
+def core(notebook, path) -> Iterator[str]:
+    """What the title states of the core path, of the exercise and of further sections."""
+    if "solutions" in path.parts or path.name.startswith("00_") or any(opening(notebook, path)):
+        return
+    parts = core_path.sections(notebook)
+    taken = dict.fromkeys(core_path.KINDS, 0.0)
+    for part in parts:
+        taken[part.kind] += minutes(part.alone())
+    stated = {kind: int(number) for kind, number in PART.findall(notebook.cells[0].source)}
+    for kind, time in taken.items():
+        if not time <= stated.get(kind, 0) <= (CORE if kind == "core path" else LONGEST):
+            yield f"cell 1 states {stated.get(kind, 'no')} minutes of {kind}: it takes {time:.1f}"
+    listed = re.findall(r"^(\d+)\. .* \*\(further\)\*$", notebook.cells[0].source, re.MULTILINE)
+    marked = [part.number for part in parts if part.kind == "further" and part.number]
+    if listed != marked:
+        yield f"cell 1 lists the sections {listed} as further: {marked} say that they are"
+    if not any(plain_python(notebook, path)):
+        code = [cell.source for _, cell in cells(notebook, "code")]
+        kept = [number for part in parts if part.kind == "core path" for number in part.code]
+        yield from core_path.needs(code, kept)
 
 
 def words(text: str) -> int:
@@ -365,6 +391,6 @@ def _output_text(output) -> str:
 
 
 RULES = [
-    opening, executed, short, introduced, plain_python, vocabulary, errors, ignored,
+    opening, core, executed, short, introduced, plain_python, vocabulary, errors, ignored,
     quiet_threads, resolved, linked, neighbours, described, metadata, portable,
 ]  # fmt: skip

@@ -25,7 +25,7 @@ def needed(sources: Sequence[str], targets: Iterable[int]) -> list[int]:
     kept, late = set(targets), set[str]()
     fixed = set(dir(builtins)) | _fixed(sources)
     last = max(kept)
-    cells = [_names(_compiled(ast.parse(source).body)) for source in sources]
+    cells = [names(source) for source in sources]
     while True:
         # What a function reads may be bound after it, as long as it is before the call.
         wanted = set(late)
@@ -40,13 +40,17 @@ def needed(sources: Sequence[str], targets: Iterable[int]) -> list[int]:
             return sorted(kept)
 
 
+def names(source: str) -> tuple[set[str], set[str], set[str]]:
+    """Names that a cell reads before it binds them; that it binds; that its functions read."""
+    return _names(_compiled(ast.parse(source).body))
+
+
 def _compiled(statements: list[ast.stmt]) -> CodeType:
     tree = ast.Module(statements, type_ignores=[])
     return compile(tree, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
 
 
 def _names(code: CodeType) -> tuple[set[str], set[str], set[str]]:
-    """Names that a cell reads before it binds them; that it binds; that its functions read."""
     reads: set[str] = set()
     binds: set[str] = set()
     late: set[str] = set()

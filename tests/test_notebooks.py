@@ -3,10 +3,13 @@
 What a notebook looks like (the rules are in `notebook_rules.py`):
 
 - The first cell is Markdown: a title (`# ...`), a line `**Refutes:** "the wrong belief"`
-  and a line `**Time:** 25 minutes`. Either may be a list item. Only notebook 00 may refute
-  nothing (`**Refutes:** -`); notebooks in `solutions/` need the title alone.
+  and a line `**Time:** 45 minutes: core path 22, exercise 13, further 9`. Only notebook 00 may
+  refute nothing (`**Refutes:** -`); notebooks in `solutions/` need the title alone.
 - The minutes stated are at least what reading takes (200 words of prose a minute, 8 lines of
   code, 400 words of output) and the minutes that the exercise states (`**Time:**` again).
+- A section with the line `*Further*` below its heading can wait, and is marked in the list of
+  contents. The core path, all else but the exercise, takes 25 minutes or less, reads no name
+  that a further section binds, and observes what it predicts.
 - Every code cell is stored with its outputs and an execution count 1..n, has at most 12
   lines (15 with blank ones) of plain Python (no magics, no closing `;`, no nbval comments),
   and stands directly below prose, or below one other code cell that does.
@@ -39,7 +42,7 @@ NOTEBOOKS = [
     for path in sorted((ROOT / "notebooks").rglob("*.ipynb"))
     if ".ipynb_checkpoints" not in path.parts
 ]
-TITLE = '# Title\n\n**Refutes:** "the flag makes it safe"\n\n**Time:** 25 minutes'
+TITLE = '# Title\n\n**Refutes:** "the flag makes it safe"\n\n**Time:** 25 minutes: core path 20'
 PNG = "iVBORw0KGgo="
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
 #: Not the course's own folder, whose notebooks would be neighbours.
@@ -69,16 +72,21 @@ def test_readme_links_resolve():
 
 
 def test_readme_and_start_map_the_course_alike_and_in_order():
-    row = re.compile(r"^\| (\d\d) \| \[(.+?)\]\((?:notebooks/)?(.+?)\) \| (.+) \| (\d+) \|$", re.M)
+    row = re.compile(
+        r"^\| (\d\d) \| \[(.+?)\]\((?:notebooks/)?(.+?)\) \| (.+) \| (\d+) \| (\d+) \|$", re.M
+    )
     mapped = row.findall((ROOT / "README.md").read_text(encoding="utf-8"))
     start = nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", as_version=4)
     assert row.findall("\n".join(cell.source for cell in start.cells)) == mapped[1:]
     course = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
-    assert [name for _, _, name, _, _ in mapped] == course
+    assert [name for _, _, name, *_ in mapped] == course
     assert [number for number, *_ in mapped] == [name[:2] for name in course]
     titles = [nbformat.read(ROOT / "notebooks" / name, as_version=4).cells[0] for name in course]
     stated = [rules.TIME.search(title.source)["minutes"] for title in titles]
-    assert [minutes for *_, minutes in mapped] == stated
+    assert [minutes for *_, minutes, _ in mapped] == stated
+    parts = [dict(rules.PART.findall(title.source)) for title in titles]
+    # The first notebook is one core path.
+    assert [core for *_, core in mapped] == stated[:1] + [part["core path"] for part in parts[1:]]
 
 
 def code(source="1 + 1", count=1, outputs=(), tags=()):

@@ -51,6 +51,11 @@ def test_functions_written_in_a_notebook_travel(processes):
     assert explore(program, executor=processes) == explore(program)
 
 
+@pytest.mark.filterwarnings(
+    # Where a port is taken, it tries the next one and leaves the socket open.
+    "ignore:unclosed <socket:ResourceWarning",
+    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning",
+)
 def test_a_local_dask_cluster_finds_what_one_process_finds():
     from distributed import Client, LocalCluster
 

@@ -39,7 +39,6 @@ def test_two_processes_share_the_file_and_nothing_else():
     result = webload.run_processes(shop(add_one), requests=requests, clients=4)
     assert result.ok
     assert result.audit.stored == 12
-    assert result.stopping < 10  # a second, where nothing else wants the processors
 
 
 def test_each_process_has_a_memory_of_its_own():
