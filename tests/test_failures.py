@@ -68,13 +68,20 @@ def test_a_dangerous_failure_happens_in_a_child(name, children):
 
 @pytest.mark.parametrize("name", those(ALWAYS, CHILD))
 def test_a_dangerous_failure_does_not_happen_with_its_cure(name, children):
-    report = children[name, True]
+    report = told(children, name, True)
     assert report.outcome == "did not happen", report
 
 
 @pytest.mark.parametrize("name", those(NEVER, CHILD))
 def test_what_is_said_never_to_happen_here_does_not(name, children):
-    assert not children[name, False].happened, children[name, False]
+    report = told(children, name, False)
+    assert not report.happened, report
+
+
+def told(children, name, fixed):
+    """The report; of one that hung, or was late beside the others, a second one, alone."""
+    report = children[name, fixed]
+    return failures.run(name, fixed=fixed) if report.outcome == "hung" else report
 
 
 @pytest.mark.parametrize("name", ["b-load-commit", "b-load-no-more-rows", "d-crash-cursor-load"])
