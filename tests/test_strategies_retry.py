@@ -4,12 +4,13 @@ import random
 import sqlite3
 import time
 from contextlib import closing
+from functools import partial
 
 import pytest
 from units import elsewhere, increment, look
 
 from helpers import databases
-from helpers.strategies import Retry, is_busy
+from helpers.strategies import PerThread, Retry, is_busy
 
 
 class Clock:
@@ -190,3 +191,28 @@ def test_a_stale_snapshot_needs_the_whole_unit_again():
         Retry().call(unit)
         assert seen == [0, 1]
         assert database.query("SELECT value FROM counter") == [(2,)]
+
+
+def test_a_connection_per_thread_retries_what_reads_too():
+    """In a rollback journal a writer that has the file for itself shuts out readers."""
+    refused = []
+
+    def once(run):
+        def retried(*args, **options):
+            try:
+                return run(*args, **options)
+            except sqlite3.OperationalError as error:
+                refused.append(error.sqlite_errorname)
+                other.execute("COMMIT")
+                return run(*args, **options)
+
+        return retried
+
+    with (
+        databases.fresh("counter") as database,
+        closing(sqlite3.connect(database, isolation_level=None)) as other,
+        closing(PerThread(database, partial(sqlite3.connect, timeout=0), retry=once)) as strategy,
+    ):
+        other.execute("BEGIN EXCLUSIVE")
+        assert strategy.read(look) == 0
+    assert refused == ["SQLITE_BUSY"]

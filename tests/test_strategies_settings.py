@@ -129,6 +129,7 @@ def test_a_journal_mode_that_the_database_refuses_is_an_error_and_nothing_stays_
         ({"synchronous": "sometimes"}, "synchronous must be one of off, .* not 'sometimes'"),
         ({"busy_timeout": -1}, "busy_timeout must be 0 to 2000000 seconds, not -1"),
         ({"busy_timeout": float("inf")}, "busy_timeout must be .*, not inf"),
+        ({"foreign_keys": "off"}, "foreign_keys must be True, False or None, not 'off'"),
         ({"busy_timeout": float("nan")}, "busy_timeout must be .*, not nan"),
     ],
 )

@@ -38,9 +38,9 @@ class PerThread:
         timeout: seconds that `close` waits for units that run.
 
     Limits: what a unit sets on its connection (``row_factory``, PRAGMAs, TEMP tables, attached
-    files) stays: set it for all, in `connect`. A cursor left half read, in an exception that is
-    kept, keeps its snapshot. ``backup`` in a `write` never ends: use `read`. That the file was
-    replaced while it was open goes unnoticed.
+    files) stays: set it for all, in `connect` (not an authorizer). A cursor left half read, in an
+    exception that is kept, keeps its snapshot. ``backup`` in a `write` never ends: use `read`. That
+    the file was replaced while it was open goes unnoticed.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class PerThread:
 
     def read(self, unit_of_work: Unit, /) -> Any:
         """Run it against one snapshot; it cannot write."""
-        return self._run(unit_of_work, "BEGIN", reads=True)
+        return self.retry(self._run)(unit_of_work, "BEGIN", reads=True)
 
     def close(self) -> None:
         """Wait for the units that run, and close all connections; later units raise."""

@@ -36,9 +36,9 @@ class Pool:
         timeout: seconds that a thread waits for a connection, and `close` for the units that run.
 
     Limits: what a unit sets on its connection (``row_factory``, PRAGMAs, TEMP tables, attached
-    files) stays, until a unit raises: set it for all, in `connect`. A cursor left half read, in
-    an exception that is kept, keeps its lock. ``backup`` in a `write` never ends: use `read`.
-    That the file was replaced while it was open goes unnoticed.
+    files) stays, until a unit raises: set it for all, in `connect` (not an authorizer). A cursor
+    left half read, in an exception that is kept, keeps its lock. ``backup`` in a `write` never
+    ends: use `read`. That the file was replaced while it was open goes unnoticed.
     """
 
     def __init__(

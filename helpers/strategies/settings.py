@@ -71,6 +71,9 @@ class Settings:
                 f"busy_timeout must be 0 to {LONGEST} seconds, not {self.busy_timeout!r}"
             )
 
+        if self.foreign_keys not in (None, True, False):
+            raise ValueError(f"foreign_keys must be True, False or None, not {self.foreign_keys!r}")
+
     def open(
         self,
         path: str | os.PathLike[str],

@@ -35,9 +35,9 @@ class TransactionLock:
         timeout: seconds that a thread waits for its turn, and `close` for the unit that runs.
 
     Limits: what a unit sets on the connection (``row_factory``, PRAGMAs, TEMP tables, attached
-    files) stays: set it for all, in `connect`. A cursor left half read keeps its snapshot. A
-    unit that closes the connection closes it for all. ``backup`` in a `write` never ends: use
-    `read`.
+    files) stays: set it for all, in `connect` (not an authorizer). A cursor left half read keeps
+    its snapshot. A unit that closes the connection closes it for all. ``backup`` in a `write` never
+    ends: use `read`.
     """
 
     def __init__(

@@ -56,9 +56,9 @@ class Writer:
         timeout: seconds that `write` waits for its answer, `submit` for room, `close` for the end.
 
     Limits: what waits when the process ends is not stored, and was not acknowledged: call `close`,
-    which does not wait for reads. ``Connection.backup`` in a unit never ends: use `read`.
-    What a unit sets on the connection (``row_factory``, PRAGMAs, TEMP tables, attached files)
-    stays: set it for all, in `connect`. That the file was replaced goes unnoticed.
+    which does not wait for reads. ``Connection.backup`` in a unit never ends: use `read`. What a
+    unit sets on the connection (``row_factory``, PRAGMAs, TEMP tables, attached files) stays: set
+    it for all, in `connect` (not an authorizer). That the file was replaced goes unnoticed.
     """
 
     def __init__(
