@@ -175,12 +175,16 @@ def failed_cells(folder: Path, notebook: str) -> dict[int, str]:
     Raises:
         MutationError: if no cell was run.
     """
-    cells = _Cells()
     # First on the path: before the course's own helpers, which are installed in place.
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
     options = ["-q", "-cpyproject.toml", *_OPTIONS, f"--rootdir={folder}", notebook]
     with chdir(folder), patch.dict(os.environ, {"PYTHONPATH": path}), warnings.catch_warnings():
-        status = pytest.main(options, plugins=[cells])
+        # Of two kernels that start together and chose the same port, one dies: a second try.
+        for _ in range(2):
+            cells = _Cells()
+            status = pytest.main(options, plugins=[cells])
+            if not cells.died:
+                break
         # nbval leaves a file open: it is closed here, where no test is blamed for it.
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
@@ -199,9 +203,11 @@ class _Cells:
     def __init__(self) -> None:
         self.ran: set[int] = set()
         self.failed: dict[int, str] = {}
+        self.died = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         number = int(report.nodeid.rpartition("Cell ")[2])
         self.ran.add(number)
         if report.failed:
             self.failed[number] = report.longreprtext
+            self.died |= "Kernel died before replying" in report.longreprtext

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import mutations
 import nbformat
+import nbval.plugin
 import pytest
 from mutated import MUTATIONS
 from mutations import Mutation, MutationError
@@ -153,6 +154,19 @@ def test_a_notebook_that_leaves_a_thread_behind_is_reported(course):
     nbformat.write(notebook, course / "notebooks" / "01_left.ipynb")
     found = mutations.without_a_change("notebooks/01_left.ipynb", course, watched=True)
     assert found == [f"red without the change: Cell {len(notebook.cells)}"]
+
+
+def test_a_kernel_that_dies_at_its_start_is_started_again(course, monkeypatch):
+    start, deaths = nbval.plugin.RunningKernel, ["Kernel died before replying to kernel_info"]
+
+    def dies_once(*args, **options):
+        if deaths:
+            raise RuntimeError(deaths.pop())
+        return start(*args, **options)
+
+    monkeypatch.setattr(nbval.plugin, "RunningKernel", dies_once)
+    assert mutations.without_a_change(SOUND.notebook, course) == []
+    assert deaths == []
 
 
 def test_a_notebook_that_cannot_be_run_is_an_error(course):
