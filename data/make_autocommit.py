@@ -5,7 +5,7 @@
 Needs Python 3.12 or newer. A test compares the file with what the Python at hand does.
 """
 
-from helpers import regimes
+from helpers.failures import transaction_control
 
 if __name__ == "__main__":
-    regimes.write()
+    transaction_control.write()

@@ -7,7 +7,9 @@ import sqlite3
 import threading
 from pathlib import Path
 
-from helpers import figures, sandbox, workloads
+from helpers import workloads
+from helpers.display import figures
+from helpers.load import sandbox
 from helpers.strategies import SharedConnection
 
 

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from helpers.explorer import Program, explore
-from helpers.scenarios import autocommit, begin, no_increment_lost
+from helpers.explorer.scenarios import autocommit, begin, no_increment_lost
 
 COLUMNS = ["program", "threads", "increments", "full", "reduced"]
 TABLE = Path(__file__).resolve().parent / "schedules.csv"

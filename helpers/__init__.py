@@ -1,10 +1,13 @@
-"""What the notebooks of "SQLite under threads" import: one module per question.
+"""What the notebooks of "SQLite under threads" import: a room for each question.
 
-Where do sample databases come from? ``databases``. What did the threads do?
-``history``. Run it at full speed, or where it may crash: ``load``, ``sandbox``; in an
-order that you choose, or in every order: ``stage``, ``explorer``. What do the threads
-do, and was anything lost? ``workloads``. The ways to share a database: ``strategies``.
-Pictures and tables: ``figures``, ``tables``. Your installation: ``doctor``.
+`strategies`: in which ways can threads share a database? `databases`: where do samples come from?
+`history`: what did the threads do? `workloads`: which jobs, and was anything lost? `load`: at full
+speed. `explorer`: in an order that you choose, in every order. `failures`: what can go wrong?
+`web`: applications behind real servers. `exercises`: is what a learner wrote right? `display`:
+figures and tables. `commands`: ``python -m helpers``.
+
+Import from a room (``from helpers.explorer import Program, explore``); what its ``__all__`` does
+not name is its own affair.
 """
 
 __version__ = "0.1.0"

@@ -12,17 +12,15 @@ import importlib
 import io
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
-#: Command -> (module, one-line help).
+#: Command -> one-line help. Each is a module of `helpers.commands`.
 COMMANDS = {
-    "scenarios": (
-        "helpers.scenario_table",
-        "explore every scenario, compare with theory",
-    ),
-    "doctor": ("helpers.doctor", "check this installation and say what mends it"),
-    "diagnose": ("helpers.symptoms", "say what an error on standard input means"),
-    "survey": ("helpers.failures.survey", "run every failure on each Python and write the table"),
-    "refresh": ("helpers.refresh", "run notebooks again and store their outputs"),
+    "scenarios": "explore every scenario, compare with theory",
+    "doctor": "check this installation and say what fixes it",
+    "diagnose": "say what an error on standard input means",
+    "survey": "run every failure on each Python and write the table",
+    "refresh": "run notebooks again and store their outputs",
 }
 
 
@@ -31,13 +29,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(prog="python -m helpers", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (module_name, summary) in COMMANDS.items():
+    for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary)
         if argv and argv[0] == name:
-            importlib.import_module(module_name).add_arguments(command)
+            _module(name).add_arguments(command)
     arguments = parser.parse_args(argv)
-    module = importlib.import_module(COMMANDS[arguments.command][0])
-    return int(module.main(arguments))
+    return int(_module(arguments.command).main(arguments))
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f"helpers.commands.{command}")
 
 
 def _any_text() -> None:

@@ -1,4 +1,6 @@
-"""Where do sample databases come from? Small ones, built from `data/`, a fresh copy each time.
+"""Where do sample databases come from, and who has a connection open?
+
+Small ones, built from `data/`, a fresh copy each time; `ConnectionCounter` counts connections.
 
 Three samples: ``investments`` (about a thousand rows, some with a NULL sector group: the
 table of the question that this course begins with), ``accounts`` (ten accounts of 1000
@@ -17,6 +19,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -273,3 +276,61 @@ _ROWS: dict[str, Callable[[], list[tuple[object, ...]]]] = {
     "accounts": _accounts,
     "counter": lambda: [(1, 0)],
 }
+
+
+class ConnectionCounter:
+    """Counts connections: pass `connect` where `sqlite3.connect` would go.
+
+    Attributes:
+        total: how many were opened.
+        dropped: how many ended as garbage, without a call of `close`; since Python 3.13 that
+            is a `ResourceWarning` (https://docs.python.org/3/whatsnew/3.13.html#sqlite3).
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.dropped = 0
+        self._names: dict[int, str] = {}
+        self._lock = threading.Lock()
+
+    def connect(self, *args: Any, **options: Any) -> sqlite3.Connection:
+        """Open a connection and count it; takes what `sqlite3.connect` takes."""
+        connection = _Counted(*args, **options)
+        with self._lock:
+            self.total = number = self.total + 1
+        self._names[number] = threading.current_thread().name
+        connection.ended = functools.partial(self._ended, number)
+        return connection
+
+    @property
+    def threads(self) -> list[str]:
+        """Names of the threads that opened what is still open, in the order of opening."""
+        return list(self._names.values())
+
+    def _ended(self, number: int, dropped: bool) -> None:
+        # One call of a dict each: this may run in a finalizer, where no lock may be waited for.
+        if self._names.pop(number, None) is not None and dropped:
+            self.dropped += 1
+
+
+class _Counted(sqlite3.Connection):
+    """A connection that says when it ends. The thread check of `close` is as in `sqlite3`."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        checked = options.get("check_same_thread", True)
+        # Garbage may be collected in any thread, and must be closed there all the same.
+        super().__init__(*args, **{**options, "check_same_thread": False})
+        self.owner = threading.get_ident() if checked else None
+        self.ended: Callable[[bool], None] = lambda dropped: None
+
+    def close(self) -> None:
+        if self.owner not in (None, threading.get_ident()):
+            raise sqlite3.ProgrammingError(
+                "SQLite objects created in a thread can only be used in that same thread"
+            )
+        super().close()
+        self.ended(False)
+
+    def __del__(self) -> None:
+        sqlite3.Connection.close(self)
+        self.ended(True)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from helpers.failures import ALWAYS, FAILURES, HERE, Build, cases
+from helpers.exercises import cases
+from helpers.failures import ALWAYS, FAILURES, HERE, Build
 
 
 def right(exercise):

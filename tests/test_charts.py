@@ -2,7 +2,8 @@
 
 import pytest
 
-from helpers import charts, load, workloads
+from helpers import load, workloads
+from helpers.display import charts
 from helpers.strategies import TransactionLock
 
 

@@ -4,7 +4,8 @@ import gc
 
 import pytest
 
-from helpers import collector, load, workloads
+from helpers import load, workloads
+from helpers.explorer import collector
 from helpers.strategies import TransactionLock
 
 
@@ -32,7 +33,7 @@ def test_nothing_is_collected_inside_and_all_of_it_afterwards(collections):
     make_circles()
     assert collections
     collections.clear()
-    with collector.held_back():
+    with collector.gc_paused():
         make_circles()
         assert not collections
         assert not gc.isenabled()
@@ -44,7 +45,7 @@ def test_nothing_is_collected_inside_and_all_of_it_afterwards(collections):
 def test_a_collector_that_is_off_stays_off():
     gc.disable()
     try:
-        with collector.held_back():
+        with collector.gc_paused():
             pass
         assert not gc.isenabled()
     finally:
@@ -52,7 +53,7 @@ def test_a_collector_that_is_off_stays_off():
 
 
 def test_an_error_inside_switches_it_on_again():
-    with pytest.raises(KeyError), collector.held_back():
+    with pytest.raises(KeyError), collector.gc_paused():
         raise KeyError("x")
     assert gc.isenabled()
 

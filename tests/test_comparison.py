@@ -1,8 +1,9 @@
 import pytest
 
-from helpers import comparison, load, sandbox, workloads
+from helpers import load, workloads
 from helpers.history import CallError, History
-from helpers.sandbox import SandboxResult
+from helpers.load import comparison, sandbox
+from helpers.load.sandbox import SandboxResult
 from helpers.strategies import SharedConnection
 from helpers.workloads import Audit
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.curves import curves
+from helpers.display.charts import curves
 
 RATES = {"a": {1: 10.0, 10: 90.0}, "b": {1: 30.0, 10: 60.0}}
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from helpers import __main__ as command_line
-from helpers import databases, doctor
-from helpers.doctor import MISSING, OK, WARNING
+from helpers import databases
+from helpers.commands import doctor
+from helpers.commands.doctor import MISSING, OK, WARNING
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -398,7 +399,7 @@ def test_table(monkeypatch):
 
 
 def test_an_old_python_can_run_the_doctor():
-    for name in ("__init__", "__main__", "doctor", "databases"):
+    for name in ("__init__", "__main__", "commands/__init__", "commands/doctor", "databases"):
         source = (ROOT / "helpers" / f"{name}.py").read_text(encoding="utf-8")
         ast.parse(source, feature_version=(3, 9))
 

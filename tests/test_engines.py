@@ -1,4 +1,4 @@
-"""The repaired engine of `helpers.engines`: proved in every order, and under load."""
+"""The repaired engine of `helpers.web.engines`: proved in every order, and under load."""
 
 import os
 import threading
@@ -8,12 +8,13 @@ import pytest
 pytest.importorskip("sqlalchemy")
 from sqlalchemy import select
 
-from helpers import comparison, databases, load, workloads
-from helpers.engines import Account, Counter, Sessions, open_engine
+from helpers import databases, load, workloads
 from helpers.exercises import no_increment_lost
 from helpers.explorer import Program, explore
 from helpers.history import History
+from helpers.load import comparison
 from helpers.strategies import DURABLE, FAST
+from helpers.web.engines import Account, Counter, Sessions, open_engine
 
 
 def add_one(session):

@@ -11,7 +11,7 @@ import pytest
 from attempts import Base, NeverReleased, NoRollback, WholeUnit
 
 from helpers import exercises, workloads
-from helpers.predictions import predict
+from helpers.exercises import checks, predict
 from helpers.strategies import SharedConnection
 
 
@@ -35,7 +35,7 @@ def test_a_lock_round_the_whole_unit_is_right(workload):
 
 
 def test_a_lock_that_is_not_released_is_told_so(workload, monkeypatch):
-    monkeypatch.setattr(exercises, "SECONDS", 1.0)
+    monkeypatch.setattr(checks, "SECONDS", 1.0)
     verdict = exercises.check_under_load(NeverReleased, workload)
     assert not verdict.solved
     assert "is a lock taken and not released?" in verdict.reason

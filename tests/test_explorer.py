@@ -21,20 +21,12 @@ from threading import Lock
 import pytest
 from units import ctrl_c
 
-from helpers.explorer import (
-    Diverged,
-    Program,
-    ScheduleError,
-    baton,
-    explore,
-    replay,
-    runner,
-    scheduler,
-)
-from helpers.explorer.locks import StepLock
+from helpers.explorer import Diverged, Program, ScheduleError, explore, replay, runner
+from helpers.explorer.engine import baton, scheduler
+from helpers.explorer.scenarios import autocommit, begin, no_increment_lost
 from helpers.explorer.search import independent
-from helpers.explorer.statements import kind_of
-from helpers.scenarios import autocommit, begin, no_increment_lost
+from helpers.explorer.steps.locks import StepLock
+from helpers.explorer.steps.statements import kind_of
 from tests.ways import WAYS
 
 REAL = (

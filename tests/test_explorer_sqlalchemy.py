@@ -8,12 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from helpers import soundness
+from helpers.commands import soundness
 from helpers.exercises import no_increment_lost
-from helpers.explorer import Program, explore, replay
-from helpers.explorer.connections import SteppingConnection
-from helpers.explorer.scheduler import LentToAnother
-from helpers.stage import Stage
+from helpers.explorer import Program, Stage, explore, replay
+from helpers.explorer.engine.scheduler import LentToAnother
+from helpers.explorer.steps.connections import SteppingConnection
 
 pytest.importorskip("sqlalchemy")
 from sqlalchemy import create_engine, event, select, text

@@ -18,12 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from helpers.explorer import Program, explore, replay
-from helpers.explorer.guard import Unseen
-from helpers.explorer.runner import Runner
+from helpers.explorer import Program, Runner, explore, replay
+from helpers.explorer.engine.guard import Unseen
+from helpers.explorer.scenarios import autocommit, no_increment_lost
 from helpers.explorer.search import Tally, depth_first
-from helpers.explorer.statements import kind_of
-from helpers.scenarios import autocommit, no_increment_lost
+from helpers.explorer.steps.statements import kind_of
 from helpers.strategies import PerThread, Pool, Retry, TransactionLock, Writer, per_thread, writer
 
 

@@ -11,8 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from helpers import failures, sandbox
-from helpers.failures import ALWAYS, CHILD, FAILURES, HERE, NEVER, OFTEN, Build, Report, survey
+from helpers import failures
+from helpers.commands import survey
+from helpers.failures import ALWAYS, CHILD, FAILURES, HERE, NEVER, OFTEN, Build, Report, registry
+from helpers.load import sandbox
 
 BUILD = failures.this_build()
 #: Children at the same time: they load the machine for each other.
@@ -129,12 +131,12 @@ def test_a_crash_and_a_hang_are_outcomes_and_leave_no_file(tmp_path, monkeypatch
 
 def test_a_crash_does_not_count_where_it_is_not_what_is_claimed():
     entry = FAILURES["a-execute"]
-    assert failures._judge(entry, -11, "", "") == Report("a-execute", False, "crashed", "SIGSEGV")
-    assert not failures._judge(entry, None, "", "").happened
+    assert registry._judge(entry, -11, "", "") == Report("a-execute", False, "crashed", "SIGSEGV")
+    assert not registry._judge(entry, None, "", "").happened
 
 
 def test_a_recipe_that_breaks_is_not_a_failure_that_happens():
-    report = failures._judge(FAILURES["a-execute"], 1, "", "Traceback ...\nValueError: no")
+    report = registry._judge(FAILURES["a-execute"], 1, "", "Traceback ...\nValueError: no")
     assert (report.happened, report.outcome, report.detail) == (False, "broken", "ValueError: no")
 
 

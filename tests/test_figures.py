@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 from matplotlib import colors
 
-from helpers import figures
+from helpers.display import figures
 from helpers.history import Call, CallError, History
 from helpers.workloads import Audit
 

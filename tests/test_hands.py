@@ -2,7 +2,8 @@ import threading
 
 import pytest
 
-from helpers.hands import Hand, in_one_line, told
+from helpers.explorer import NamedThread, told
+from helpers.explorer.hands import in_one_line
 
 
 def fail(text):
@@ -10,7 +11,7 @@ def fail(text):
 
 
 def test_one_thread_makes_all_calls_in_order():
-    with Hand("A") as a, Hand("B") as b:
+    with NamedThread("A") as a, NamedThread("B") as b:
         names = {a.does(lambda: threading.current_thread().name) for _ in range(3)}
         assert names == {"A_0"}
         assert b.does(lambda: threading.current_thread().name) == "B_0"
@@ -18,7 +19,7 @@ def test_one_thread_makes_all_calls_in_order():
 
 
 def test_errors_are_raised_or_told():
-    with Hand("A") as a:
+    with NamedThread("A") as a:
         with pytest.raises(ValueError, match="no"):
             a.does(fail, "no")
         assert a.told(fail, "no; that is all") == "ValueError: no"
@@ -27,7 +28,7 @@ def test_errors_are_raised_or_told():
 
 def test_a_started_call_is_not_waited_for():
     go_on = threading.Event()
-    with Hand("A") as a:
+    with NamedThread("A") as a:
         call = a.starts(go_on.wait, 10)
         assert not call.done()
         go_on.set()

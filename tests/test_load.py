@@ -8,7 +8,8 @@ from functools import partial
 
 import pytest
 
-from helpers import databases, load, sandbox, workloads
+from helpers import databases, load, workloads
+from helpers.load import sandbox, threads
 from helpers.strategies import CheckedConnection, SharedConnection
 from helpers.workloads import Audit, Workload
 
@@ -136,7 +137,7 @@ def test_even_a_system_exit_in_a_unit_is_a_result(capfd):
 
 
 def test_a_hang_becomes_a_result_that_names_thread_and_line(monkeypatch):
-    monkeypatch.setattr(load, "GRACE", 0.2)
+    monkeypatch.setattr(threads, "GRACE", 0.2)
     release = threading.Event()
     ended = threading.Event()
 

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from helpers import databases, exercises
-from helpers.opened import Opened
+from helpers.databases import ConnectionCounter
 from helpers.strategies import PerThread, Pool, TransactionLock
 
 
@@ -26,7 +26,7 @@ def in_a_thread(job, name="T1"):
 
 
 def test_open_connections_are_named_after_the_threads_that_opened_them(database):
-    opened = Opened()
+    opened = ConnectionCounter()
     with closing(opened.connect(database)) as mine:
         kept = []
         in_a_thread(lambda: kept.append(opened.connect(database, check_same_thread=False)))
@@ -38,14 +38,14 @@ def test_open_connections_are_named_after_the_threads_that_opened_them(database)
 
 
 def test_a_connection_that_is_only_dropped_is_counted_as_such(database):
-    opened = Opened()
+    opened = ConnectionCounter()
     in_a_thread(lambda: opened.connect(database))
     gc.collect()
     assert (opened.threads, opened.dropped) == ([], 1)
 
 
 def test_close_checks_the_thread_as_sqlite3_does(database):
-    opened = Opened()
+    opened = ConnectionCounter()
     kept = []
     in_a_thread(lambda: kept.append(opened.connect(database)))
     with pytest.raises(sqlite3.ProgrammingError, match="can only be used in that same thread"):

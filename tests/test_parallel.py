@@ -7,11 +7,9 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 
-from helpers import scenarios
-from helpers.explorer import Program, explore
-from helpers.explorer.runner import Runner
+from helpers.explorer import Program, Runner, explore, scenarios
+from helpers.explorer.scenarios import begin, no_increment_lost
 from helpers.explorer.search import split
-from helpers.scenarios import begin, no_increment_lost
 
 CASES = [
     pytest.param(scenario.program(mode), id=f"{scenario.name}-{mode}")

@@ -24,21 +24,13 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from helpers import (
-    databases,
-    doctor,
-    failures,
-    load,
-    regimes,
-    sandbox,
-    soundness,
-    symptoms,
-    workloads,
-)  # fmt: skip
+from helpers import databases, failures, load, workloads
+from helpers.commands import doctor, soundness, survey
 from helpers.explorer import Program, explore
-from helpers.failures import survey
+from helpers.explorer.scenarios import begin, no_increment_lost
+from helpers.failures import registry, symptoms, transaction_control
 from helpers.failures.recipes import common
-from helpers.scenarios import begin, no_increment_lost
+from helpers.load import sandbox
 from helpers.strategies.per_thread import PerThread
 from helpers.web import processes, servers
 
@@ -217,11 +209,11 @@ def test_windows_opens_no_dialog_when_a_child_crashes(monkeypatch):
     monkeypatch.setitem(sys.modules, "msvcrt", windows)
     monkeypatch.setattr("sys.platform", "win32")
     sandbox._without_traces()
-    runpy.run_path(str(failures.RECIPES / "__main__.py"))["_without_traces"]()
+    runpy.run_path(str(registry.RECIPES / "__main__.py"))["_without_traces"]()
     assert modes == [3, 3]
 
 
-class Harmless(common.Room):
+class Harmless(common.Workspace):
     """A room whose connections and cursors survive everything."""
 
     number = 0
@@ -250,7 +242,7 @@ class Harmless(common.Room):
 
 @pytest.mark.parametrize("name", ["d-crash-close", "d-crash-cursor"])
 def test_a_crash_that_an_allocator_may_spare_is_tried_again(name, monkeypatch):
-    monkeypatch.setattr(common, "Room", Harmless)
+    monkeypatch.setattr(common, "Workspace", Harmless)
     monkeypatch.setattr(Harmless, "number", 0)
     with Harmless() as room:
         assert not failures.FAILURES[name].recipe(room, False)["happened"]
@@ -268,8 +260,8 @@ def test_a_crash_that_an_allocator_may_spare_is_tried_again(name, monkeypatch):
     ],
 )
 def test_windows_exit_statuses(status, outcome, kind, monkeypatch):
-    monkeypatch.setattr(failures, "os", SimpleNamespace(name="nt"))
-    report = failures._judge(failures.FAILURES["d-crash-close"], status, "", "no")
+    monkeypatch.setattr(registry, "os", SimpleNamespace(name="nt"))
+    report = registry._judge(failures.FAILURES["d-crash-close"], status, "", "no")
     assert (report.outcome, report.kind) == (outcome, kind)
     assert report.happened == (outcome == "crashed")
 
@@ -355,13 +347,14 @@ def test_tables_are_the_same_with_crlf(with_crlf):
     assert survey.read(data / "failures.csv") == survey.read()
     assert symptoms.entries(data / "errors.toml") == symptoms.entries()
     columns = {"index_col": 0, "dtype": str, "keep_default_na": False}
-    assert pd.read_csv(data / "autocommit.csv", **columns).equals(regimes.table())
+    assert pd.read_csv(data / "autocommit.csv", **columns).equals(transaction_control.table())
 
 
 CELL = """
-from helpers import databases, load, sandbox, workloads
+from helpers import databases, load, workloads
+from helpers.load import sandbox
 from helpers.explorer import Program, explore
-from helpers.scenarios import begin, no_increment_lost
+from helpers.explorer.scenarios import begin, no_increment_lost
 from helpers.strategies.per_thread import PerThread
 
 program = Program("counter", [begin("IMMEDIATE")] * 2, no_increment_lost)

@@ -7,7 +7,8 @@ from contextlib import closing
 import psutil
 import pytest
 
-from helpers import comparison, processload, workloads
+from helpers import workloads
+from helpers.load import comparison, processes
 from helpers.strategies import PerThread
 
 
@@ -37,7 +38,7 @@ class Unmakeable(NoTransaction):
 
 def test_begin_immediate_holds_across_processes_and_nothing_is_left():
     runs = [
-        processload.run(workloads.Increment(20), PerThread, processes=3, journal_mode=mode)
+        processes.run(workloads.Increment(20), PerThread, processes=3, journal_mode=mode)
         for mode in ("wal", "delete")
     ]
     assert not any(comparison.is_broken(run) for run in runs)
@@ -47,23 +48,23 @@ def test_begin_immediate_holds_across_processes_and_nothing_is_left():
 
 
 def test_a_lock_of_one_process_does_not_keep_out_another():
-    run = processload.run(workloads.Increment(100), NoTransaction, processes=3, journal_mode="wal")
+    run = processes.run(workloads.Increment(100), NoTransaction, processes=3, journal_mode="wal")
     assert run.audit.lost > 0
 
 
 def test_errors_come_back():
-    run = processload.run(workloads.Increment(3), Refuses, processes=2, stop_on_error=False)
+    run = processes.run(workloads.Increment(3), Refuses, processes=2, stop_on_error=False)
     assert [failure.error.message for failure in run.failures] == ["not today"] * 6
-    first = processload.run(workloads.Increment(3), Refuses, processes=2)
+    first = processes.run(workloads.Increment(3), Refuses, processes=2)
     assert {failure.thread for failure in first.failures} == {"P1", "P2"}
     assert len(first.failures) == 2
 
 
 def test_a_strategy_that_cannot_be_made_ends_the_run_at_once():
     with pytest.raises((threading.BrokenBarrierError, NotADirectoryError)):
-        processload.run(workloads.Increment(3), Unmakeable, processes=2)
+        processes.run(workloads.Increment(3), Unmakeable, processes=2)
 
 
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="processes must be at least 1"):
-        processload.run(workloads.Increment(3), PerThread, processes=0)
+        processes.run(workloads.Increment(3), PerThread, processes=0)

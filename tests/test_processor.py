@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from helpers.explorer import Program, explore, processor
-from helpers.scenarios import autocommit
+from helpers.explorer import Program, explore
+from helpers.explorer.engine import processor
+from helpers.explorer.scenarios import autocommit
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or len(getattr(os, "sched_getaffinity", lambda _: "")(0)) < 2,

@@ -10,7 +10,7 @@ import pytest
 
 from helpers import exercises, workloads
 from helpers.exercises import promises
-from helpers.explorer.guard import Unseen
+from helpers.explorer.engine.guard import Unseen
 from helpers.strategies import PerThread, Pool, SharedConnection, StatementLock, TransactionLock
 
 

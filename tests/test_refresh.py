@@ -9,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from helpers import __main__ as command_line
-from helpers import refresh
+from helpers.commands import refresh
 
 CELLS = [
     "import sqlite3\nimport threading\n\nimport ipywidgets\n\nfrom helpers import databases",
@@ -146,7 +146,7 @@ def test_no_notebook(tmp_path, capsys, content):
 
 
 BAR = """\
-from helpers import progress
+from helpers.display import progress
 
 with progress.bar(3, "steps", show={show}) as update:
     update(3)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers import sandbox, workloads
+from helpers import workloads
+from helpers.load import sandbox
 from helpers.strategies import SharedConnection
 
 POSIX = os.name == "posix"

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from helpers import scenarios
 from helpers.__main__ import main
-from helpers.explorer import Program, explore, replay, waiting
-from helpers.explorer.waiting import SWITCH, choose
+from helpers.explorer import Program, explore, replay, scenarios
+from helpers.explorer.steps import waiting
+from helpers.explorer.steps.waiting import SWITCH, choose
 from tests import lock_model
 from tests.ways import HANDLER, RULE, WAYS, needs_handler
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from helpers import scenarios, soundness
 from helpers.__main__ import main
-from helpers.explorer import explore
+from helpers.commands import soundness
+from helpers.explorer import explore, scenarios
 from tests.ways import HANDLER, RULE, needs_handler
 
 BY_NAME = {scenario.name: scenario for scenario in scenarios.SCENARIOS}

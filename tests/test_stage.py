@@ -8,9 +8,9 @@ from contextlib import closing
 
 import pytest
 
-from helpers import figures
-from helpers.explorer import Program, ScheduleError, explore
-from helpers.scenarios import (
+from helpers.display import figures
+from helpers.explorer import Program, ScheduleError, Stage, explore
+from helpers.explorer.scenarios import (
     Shared,
     begin,
     lock_per_statement,
@@ -18,7 +18,6 @@ from helpers.scenarios import (
     read_twice,
     without_lock,
 )
-from helpers.stage import Stage
 from tests.ways import WAYS
 
 

@@ -13,7 +13,7 @@ import pytest
 from protocol import AT_ONCE, PATIENCE, Held, Thread, create, increment, look, stored, until
 from units import Interruption
 
-from helpers.opened import Opened
+from helpers.databases import ConnectionCounter
 from helpers.strategies import (
     FAST,
     LockableCursor,
@@ -104,7 +104,7 @@ def test_patience_that_is_not_asked_for(path, make, seconds):
 
 
 def test_it_uses_one_connection(path):
-    opened = Opened()
+    opened = ConnectionCounter()
     with closing(TransactionLock(path, opened.connect)) as strategy:
         Thread(strategy.write, increment).get()
         Thread(strategy.read, look).get()
@@ -116,7 +116,7 @@ def test_it_uses_one_connection(path):
 
 
 def test_a_connection_is_opened_once_and_only_when_it_is_needed(path):
-    opened = Opened()
+    opened = ConnectionCounter()
     with closing(PerThread(path, opened.connect)) as strategy:
         assert opened.total == 0 == len(strategy.open_connections)
         for _ in range(3):
@@ -133,7 +133,7 @@ def test_readers_do_not_wait_for_a_writer(wal):
 
 
 def test_the_end_of_a_thread_closes_its_connection_at_once(path):
-    opened = Opened()
+    opened = ConnectionCounter()
     with closing(PerThread(path, opened.connect)) as strategy:
         gc.collect()
         gc.disable()
@@ -156,7 +156,7 @@ def test_in_a_thread_pool_connections_live_as_long_as_its_threads(path):
 
 
 def test_close_closes_connections_of_threads_that_live_on(path):
-    opened = Opened()
+    opened = ConnectionCounter()
     strategy = PerThread(path, opened.connect)
     with ThreadPoolExecutor(1) as pool:
         pool.submit(strategy.write, increment).result()
@@ -168,7 +168,7 @@ def test_close_closes_connections_of_threads_that_live_on(path):
 
 
 def test_close_in_vain_closes_the_others_and_names_the_late_ones(path):
-    opened = Opened()
+    opened = ConnectionCounter()
     strategy = PerThread(path, opened.connect, timeout=0.05)
     strategy.read(look)
     with (
@@ -182,7 +182,7 @@ def test_close_in_vain_closes_the_others_and_names_the_late_ones(path):
 
 
 def test_a_thread_that_opens_while_close_looks_is_refused_and_leaves_nothing_open(path):
-    opening, go_on, opened = threading.Event(), threading.Event(), Opened()
+    opening, go_on, opened = threading.Event(), threading.Event(), ConnectionCounter()
 
     def connect(*arguments, **options):
         opening.set()
@@ -202,7 +202,7 @@ def test_a_thread_that_opens_while_close_looks_is_refused_and_leaves_nothing_ope
 
 
 def test_a_strategy_that_is_forgotten_closes_its_connections(path):
-    opened = Opened()
+    opened = ConnectionCounter()
     strategy = PerThread(path, opened.connect)
     strategy.write(increment)
     forgotten = weakref.ref(strategy)
@@ -245,7 +245,7 @@ def test_sixteen_first_units_at_once_can_switch_to_wal(path):
 
 
 def test_the_number_of_connections_is_fixed(wal):
-    opened = Opened()
+    opened = ConnectionCounter()
     with closing(Pool(wal, opened.connect, readers=2)) as pool, ThreadPoolExecutor(12) as threads:
         list(threads.map(lambda _: (pool.write(increment), pool.read(look)), range(60)))
         assert opened.total <= 3

@@ -8,7 +8,7 @@ import pytest
 from units import PATIENCE, add, elsewhere, stored
 
 from helpers import databases
-from helpers.strategies import AS_IT_IS, DURABLE, FAST, PerThread, Settings
+from helpers.strategies import DEFAULTS, DURABLE, FAST, PerThread, Settings
 
 
 def pragma(connection, name):
@@ -23,7 +23,7 @@ def database():
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
-    [(AS_IT_IS, ("delete", 2, 0)), (DURABLE, ("wal", 2, 1)), (FAST, ("wal", 1, 1))],
+    [(DEFAULTS, ("delete", 2, 0)), (DURABLE, ("wal", 2, 1)), (FAST, ("wal", 1, 1))],
 )
 def test_each_connection_gets_what_was_asked_for(database, settings, expected):
     for _ in range(2):
@@ -35,7 +35,7 @@ def test_each_connection_gets_what_was_asked_for(database, settings, expected):
 
 def test_the_journal_mode_stays_with_the_database(database):
     DURABLE.open(database).close()
-    with closing(AS_IT_IS.open(database)) as connection:
+    with closing(DEFAULTS.open(database)) as connection:
         assert pragma(connection, "journal_mode") == "wal"
 
 
@@ -46,7 +46,7 @@ def test_the_busy_timeout_is_in_seconds(database, seconds):
 
 
 def test_the_busy_timeout_is_how_long_a_statement_waits(database):
-    with closing(AS_IT_IS.open(database)) as holder:
+    with closing(DEFAULTS.open(database)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         with closing(Settings(busy_timeout=0.05).open(database)) as connection:
             began = time.perf_counter()
@@ -56,7 +56,7 @@ def test_the_busy_timeout_is_how_long_a_statement_waits(database):
 
 
 def test_a_connection_begins_no_transaction_by_itself_and_serves_any_thread(database):
-    with closing(AS_IT_IS.open(database)) as connection:
+    with closing(DEFAULTS.open(database)) as connection:
         elsewhere(add(1), connection)
         assert not connection.in_transaction
         assert stored(database) == 1
@@ -64,7 +64,7 @@ def test_a_connection_begins_no_transaction_by_itself_and_serves_any_thread(data
 
 def test_options_are_passed_on(database):
     with (
-        closing(AS_IT_IS.open(database, check_same_thread=True, isolation_level="")) as connection,
+        closing(DEFAULTS.open(database, check_same_thread=True, isolation_level="")) as connection,
     ):
         assert connection.isolation_level == ""
 
@@ -80,7 +80,7 @@ class Switching(sqlite3.Connection):
 
 def test_a_switch_to_wal_that_is_refused_at_once_is_tried_again(database):
     tries = []
-    with closing(AS_IT_IS.open(database)) as holder:
+    with closing(DEFAULTS.open(database)) as holder:
         holder.execute("BEGIN IMMEDIATE")
 
         def asked(connection):
@@ -98,7 +98,7 @@ def test_a_switch_to_wal_that_is_refused_at_once_is_tried_again(database):
 
 @pytest.mark.parametrize("seconds", [0, 0.1])
 def test_a_switch_to_wal_is_given_up_after_the_busy_timeout(database, seconds):
-    with closing(AS_IT_IS.open(database)) as holder:
+    with closing(DEFAULTS.open(database)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         began = time.perf_counter()
         with pytest.raises(sqlite3.OperationalError, match="database is locked"):

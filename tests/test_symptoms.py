@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from helpers import failures, symptoms
+from helpers import failures
 from helpers.__main__ import main
-from helpers.failures import ALWAYS, CHILD, FAILURES, survey
-from helpers.symptoms import QUESTIONS, diagnose
+from helpers.commands import survey
+from helpers.failures import ALWAYS, CHILD, FAILURES, QUESTIONS, diagnose, symptoms
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDED = ROOT / "tests" / "tracebacks"

@@ -1,7 +1,6 @@
 """The widget shows what `diagnose` says, and passes on what is answered."""
 
-from helpers.symptoms import diagnose
-from helpers.symptoms_widget import look_up
+from helpers.failures import diagnose, look_up
 
 LOCKED = "sqlite3.OperationalError: database is locked"
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from helpers.tables import Table
+from helpers.display import Table
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import pytest
 pytest.importorskip("aiosqlite")
 import aiosqlite
 
-from helpers import comparison, workloads
+from helpers import workloads
+from helpers.load import comparison
+from helpers.load import tasks as taskload
 from helpers.strategies import PerThread
-from helpers.tasks import load as taskload
 from helpers.workloads import Audit, Cancelled
 
 

@@ -9,9 +9,8 @@ import pytest
 pytest.importorskip("aiosqlite")
 import aiosqlite
 
-from helpers import tasks
-from helpers.explorer import Program, ScheduleError
-from helpers.tasks.exercises import check_tasks
+from helpers.exercises import check_tasks
+from helpers.explorer import Program, ScheduleError, tasks
 
 LOOK = "SELECT balance FROM account WHERE id <= 2 ORDER BY id"
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from helpers import versions
+from helpers.commands import versions
 
 
 def here(python, sqlite=(3, 40, 1)):

@@ -10,7 +10,7 @@ import flask
 import notebook_code
 import pytest
 
-from helpers import sandbox
+from helpers.load import sandbox
 from helpers.web import load as webload
 from helpers.web import servers
 from helpers.web.clients import Report

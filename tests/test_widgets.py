@@ -6,9 +6,7 @@ from contextlib import closing
 import pytest
 
 from helpers.exercises import no_increment_lost
-from helpers.explorer import Program
-from helpers.explorer.scheduler import ScheduleError
-from helpers.widgets import SchedulerGame
+from helpers.explorer import Program, ScheduleError, SchedulerGame
 
 
 def increment(path):

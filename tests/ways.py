@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.explorer.waiting import SWITCH, HandlerWaiting, RuleWaiting, choose
+from helpers.explorer.steps.waiting import SWITCH, HandlerWaiting, RuleWaiting, choose
 
 HANDLER, RULE = HandlerWaiting.name, RuleWaiting.name
 

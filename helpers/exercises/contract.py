@@ -12,8 +12,7 @@ from contextlib import closing
 
 from helpers.exercises import lessons
 from helpers.exercises.promises import Promise, Shared, WithPath, add_one
-from helpers.explorer import Ending
-from helpers.explorer.program import Run
+from helpers.explorer import Ending, Run
 from helpers.strategies import OutcomeUnknown, Strategy
 
 _REFUSED, _UNKNOWN = "refused", "perhaps stored"

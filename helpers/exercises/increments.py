@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.exercises.promises import INCREMENTS, no_increment_lost
-from helpers.explorer import Exploration, Outcome, Program, explore
-from helpers.explorer.scheduler import Scheduler
+from helpers.explorer import Exploration, Outcome, Program, Scheduler, explore
 
 Job = Callable[[Any], Any]
 

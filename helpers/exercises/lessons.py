@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from helpers.explorer import Exploration
-from helpers.explorer.program import Run, Schedule, Step
-from helpers.explorer.runner import CLOSER, Runner, TakeTurns
+from helpers.explorer import CLOSER, Exploration, RoundRobin, Run, Runner, Schedule, Step
 
 Story = Callable[[Run], str]
 
@@ -94,7 +92,7 @@ def waits_and_overwrites(found: Exploration) -> Schedule | None:
     if "wrong" not in found.counts:
         return None
     with Runner(found.program, found.waiting, track=True) as runner:
-        run = runner.trace(TakeTurns())
+        run = runner.trace(RoundRobin())
     wrong = run.outcome is not None and run.outcome.kind == "wrong"
     plain = not _lockers(run) and not any(word(step) == "BEGIN" for step in run.steps)
     return run.schedule if wrong and plain and _waiting(run) is not None else None

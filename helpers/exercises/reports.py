@@ -7,9 +7,8 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-from helpers.exercises import Verdict
-from helpers.explorer import Ending, Exploration, Program, explore
-from helpers.explorer.program import Run, Step
+from helpers.exercises.verdict import Verdict
+from helpers.explorer import Ending, Exploration, Program, Run, Step, explore
 
 #: Takes an open connection (``isolation_level=None``) and stores the total.
 Report = Callable[[sqlite3.Connection], Any]

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from helpers import sandbox
 from helpers.exercises.lessons import word
 from helpers.exercises.promises import INCREMENTS, no_increment_lost
-from helpers.explorer import Ending, Program, explore
-from helpers.explorer.program import Run
+from helpers.explorer import Ending, Program, Run, explore
+from helpers.load import sandbox
 
 if TYPE_CHECKING:
     from helpers.web.clients import Answer

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-from helpers.exercises import Verdict
-from helpers.explorer import Ending, Exploration, Program, explore
-from helpers.explorer.program import Outcome, Run, Step
+from helpers.exercises.verdict import Verdict
+from helpers.explorer import Ending, Exploration, Outcome, Program, Run, Step, explore
 
 #: Takes an open connection (``isolation_level=None``), source, target and amount; returns
 #: whether the money was moved.

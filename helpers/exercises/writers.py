@@ -14,8 +14,7 @@ from typing import Any
 
 from helpers.exercises import contract, lessons, promises
 from helpers.exercises.promises import Promise, Shared, StrategyClass, WithPath
-from helpers.explorer import Ending, Program
-from helpers.explorer.program import Run
+from helpers.explorer import Ending, Program, Run
 from helpers.workloads import Cancelled
 
 _SEES, _CALLED_OFF = "sees its increment", "called off"

@@ -1,19 +1,27 @@
-"""Every order: real threads on real SQLite, explored at the granularity of SQL calls.
+"""Real threads on real SQLite, in an order that you choose and in every order.
 
     program = Program("counter", [increment, increment], lambda end: end.value == 2)
-    explore(program)
+    explore(program)              # every schedule: how many keep the invariant, which break it
+    Stage(program).run("A B B")   # one schedule, step by step
 
-`program` says what is explored, `report` explores it. Below them: `search` (which
-schedules), `runner` (one after another), `scheduler` (one thread at a time),
-`connections`, `pools` and `primitives` (what is a step; `privacy`: what is none),
-`waiting` (would SQLite wait?), `processor` (where they run).
+A step is one SQL call, or one call of Python's own primitives (a lock, a queue, `sleep`).
+`tasks` does the same for tasks of asyncio; `scenarios` holds the programs whose counts are known.
+`Runner`, `RoundRobin` and `DepthFirst` run single schedules of one's own choice, for checks.
 """
 
+from helpers.explorer.collector import gc_paused
+from helpers.explorer.engine.scheduler import Diverged, ScheduleError, Scheduler
+from helpers.explorer.game import SchedulerGame
+from helpers.explorer.hands import NamedThread, told
 from helpers.explorer.program import Ending, Outcome, Program, Run, Schedule, Step
 from helpers.explorer.report import Exploration, explore, replay
-from helpers.explorer.scheduler import Diverged, ScheduleError
+from helpers.explorer.runner import CLOSER, RoundRobin, Runner
+from helpers.explorer.search import DepthFirst
+from helpers.explorer.stage import Stage
 
 __all__ = [
-    "Diverged", "Ending", "Exploration", "Outcome", "Program", "Run", "Schedule",
-    "ScheduleError", "Step", "explore", "replay",
+    "CLOSER", "DepthFirst", "Diverged", "Ending", "Exploration", "NamedThread", "Outcome",
+    "Program", "RoundRobin", "Run", "Runner", "Schedule", "ScheduleError", "Scheduler",
+    "SchedulerGame", "Stage", "Step", "explore", "gc_paused", "replay", "scenarios", "tasks",
+    "told",
 ]  # fmt: skip

@@ -101,8 +101,8 @@ class Program:
         self.look = look
         self.journal_mode = databases.check_journal_mode(journal_mode)
         self.share = share
-        self.lends: bool | None = None  # see `helpers.explorer.pools`; None: not tried yet
-        self.found_shared: set[str] = set()  # see `helpers.explorer.privacy`
+        self.lends: bool | None = None  # see `helpers.explorer.steps.pools`; None: not tried yet
+        self.found_shared: set[str] = set()  # see `helpers.explorer.engine.privacy`
         self.name = name
         self.expire = expire
 

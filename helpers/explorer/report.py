@@ -8,17 +8,18 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from helpers import progress
+from helpers.display import Table, progress
 from helpers.explorer import parallel
-from helpers.explorer.privacy import FoundShared
+from helpers.explorer.engine.privacy import FoundShared
 from helpers.explorer.program import KINDS, Outcome, Program, Run, Schedule
-from helpers.explorer.runner import STEP_LIMIT, Follow, Runner
+from helpers.explorer.runner import STEP_LIMIT, Replay, Runner
 from helpers.explorer.search import Tally, depth_first, sample
-from helpers.explorer.waiting import choose
-from helpers.tables import Table
+from helpers.explorer.steps.waiting import choose
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Limits of one exploration, unless told otherwise.
 MAX_SCHEDULES = 100_000
@@ -149,6 +150,8 @@ class Exploration:
 
     def table(self) -> pd.DataFrame:
         """One row per outcome: ``kind``, ``outcome``, ``schedules``, ``share``, ``example``."""
+        import pandas as pd
+
         rows = [
             (_MEANING[o.kind], o.text, count, f"{count / self.schedules:.0%}", " ".join(example))
             for o, count, example in self.outcomes
@@ -157,6 +160,8 @@ class Exploration:
         return pd.DataFrame(rows, columns=columns)
 
     def __str__(self) -> str:
+        import pandas as pd
+
         with pd.option_context("display.max_colwidth", None, "display.width", 200):
             return f"{self.table().to_string(index=False)}\n\n{self.verdict}"
 
@@ -241,7 +246,7 @@ def replay(program: Program, schedule: Schedule, waiting: str = "auto") -> Run:
         ScheduleError: if it names a thread that cannot take a step then.
     """
     with Runner(program, waiting, track=True) as runner:
-        return runner.trace(Follow(schedule))
+        return runner.trace(Replay(schedule))
 
 
 def _until(

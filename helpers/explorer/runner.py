@@ -16,21 +16,21 @@ import tempfile
 from _thread import allocate_lock
 from typing import Any
 
-from helpers import collector
-from helpers.explorer import pools, primitives, waiting
-from helpers.explorer.actors import Actor, Crew
-from helpers.explorer.deadlocks import why_blocked
-from helpers.explorer.privacy import FoundShared
-from helpers.explorer.processor import Together
-from helpers.explorer.program import Outcome, Program, Run
-from helpers.explorer.scheduler import (
+from helpers.explorer.collector import gc_paused
+from helpers.explorer.engine.actors import Actor, Crew
+from helpers.explorer.engine.deadlocks import why_blocked
+from helpers.explorer.engine.privacy import FoundShared
+from helpers.explorer.engine.processor import Together
+from helpers.explorer.engine.scheduler import (
     TIMEOUT,
-    Chooser,
     LentToAnother,
     ScheduleError,
     Scheduler,
+    SchedulingPolicy,
     set_active,
 )
+from helpers.explorer.program import Outcome, Program, Run
+from helpers.explorer.steps import pools, primitives, waiting
 from helpers.history import CallError
 
 #: Steps after which a schedule is cut: no program of this course needs half as many.
@@ -47,7 +47,7 @@ class Runner:
 
     Args:
         program: what to run.
-        waiting_by: ``"busy handler"``, ``"rule"`` or ``"auto"``; see `helpers.explorer.waiting`.
+        waiting_by: ``"busy handler"``, ``"rule"`` or ``"auto"``; see `steps.waiting`.
         step_limit: steps after which a schedule is cut and called endless.
         track: note what each step touches (the reduction and the stage need it).
 
@@ -83,7 +83,7 @@ class Runner:
             self._new_folder()
             stack.callback(self.crew.close)
             # A collection inside a run would call finalizers at any step.
-            stack.enter_context(collector.held_back())
+            stack.enter_context(gc_paused())
             self.together = stack.enter_context(Together(self.crew.native_ids))
             functions = [*self.program.threads.values()]
             if self.program.share is not None:
@@ -97,7 +97,9 @@ class Runner:
     def __exit__(self, *_: object) -> None:
         self._exit.close()
 
-    def run(self, chooser: Chooser, observe: Any = None) -> tuple[Scheduler, Outcome | None]:
+    def run(
+        self, chooser: SchedulingPolicy, observe: Any = None
+    ) -> tuple[Scheduler, Outcome | None]:
         """Run one schedule; the outcome is None if the chooser stopped before the end.
 
         `observe(scheduler)` is called after every step, and once before the first.
@@ -151,7 +153,7 @@ class Runner:
         """Let the threads take turns, and see whether one uses what was lent to another."""
         self.program.lends = True
         with contextlib.suppress(LentToAnother):
-            self.trace(TakeTurns())
+            self.trace(RoundRobin())
 
     def _dispose(self) -> None:
         """Give up a shared engine of SQLAlchemy: its idle connections are closed."""
@@ -160,7 +162,7 @@ class Runner:
         if dispose is not None:
             dispose()
 
-    def trace(self, chooser: Chooser, observe: Any = None) -> Run:
+    def trace(self, chooser: SchedulingPolicy, observe: Any = None) -> Run:
         """Run one schedule and keep all that it did; raises what `run` raises."""
         while True:
             with contextlib.suppress(FoundShared):
@@ -222,7 +224,7 @@ def _remove(folder: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class Follow:
+class Replay:
     """A chooser that takes the steps of a given schedule, then stops."""
 
     def __init__(self, schedule: list[str] | tuple[str, ...]) -> None:
@@ -260,7 +262,7 @@ class Follow:
         """The chosen thread still waits; `pick` is asked again and says so."""
 
 
-class TakeTurns:
+class RoundRobin:
     """A chooser that lets the threads take turns."""
 
     def pick(self, scheduler: Scheduler, offers: list[str]) -> str:

@@ -15,9 +15,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from helpers.explorer.engine.scheduler import TIMEOUT, Diverged, Scheduler
 from helpers.explorer.program import Outcome, Schedule
 from helpers.explorer.runner import Runner
-from helpers.explorer.scheduler import TIMEOUT, Diverged, Scheduler
 
 #: What a step touched: resource -> ``r`` or ``w``.
 Footprint = dict[str, str]
@@ -144,7 +144,7 @@ _DIVERGED = (
 )
 
 
-class Priorities:
+class RandomPriorities:
     """A random chooser: every thread has a priority, and a few random steps change them.
 
     The highest priority that can go on goes on. With `changes` = d − 1 it finds any bug that
@@ -226,10 +226,10 @@ def depth_first(
 
 
 def sample(runner: Runner, tally: Tally, seed: int, length: int = 30) -> Iterator[Tally]:
-    """Run random schedules for ever, the same ones for the same `seed`; see `Priorities`."""
+    """Run random schedules for ever, the same ones for the same `seed`; see `RandomPriorities`."""
     number = 0
     while True:
-        chooser = Priorities(seed * 1_000_003 + number, length)
+        chooser = RandomPriorities(seed * 1_000_003 + number, length)
         scheduler, outcome = runner.run(chooser)
         length = max(2, len(scheduler.schedule))
         assert outcome is not None

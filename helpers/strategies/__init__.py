@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from helpers.strategies.per_thread import PerThread
 from helpers.strategies.pool import Pool
 from helpers.strategies.retry import Retry, is_busy
-from helpers.strategies.settings import AS_IT_IS, DURABLE, FAST, OutcomeUnknown, Settings
+from helpers.strategies.settings import DEFAULTS, DURABLE, FAST, OutcomeUnknown, Settings
 from helpers.strategies.transaction_lock import TransactionLock
 from helpers.strategies.writer import Writer
 
@@ -32,7 +32,7 @@ with warnings.catch_warnings():
     )
 
 __all__ = [
-    "AS_IT_IS",
+    "DEFAULTS",
     "DURABLE",
     "FAST",
     "CheckedConnection",

@@ -140,7 +140,7 @@ class Settings:
 
 
 #: SQLite's own settings, whatever the database file says.
-AS_IT_IS = Settings()
+DEFAULTS = Settings()
 #: WAL, and every acknowledged unit of work survives a power failure.
 DURABLE = Settings("wal", "FULL", foreign_keys=True)
 #: WAL, and the last units may be lost in a power failure, though not in a crash of the program.

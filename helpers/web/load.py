@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from helpers import databases, sandbox
+from helpers import databases
 from helpers.history import CallError
+from helpers.load import sandbox
 from helpers.web import clients as http
 from helpers.web import processes as several
 from helpers.web import servers

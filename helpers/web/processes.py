@@ -32,7 +32,7 @@ from typing import IO, Any
 
 import cloudpickle
 
-from helpers import sandbox
+from helpers.load import sandbox
 from helpers.web import servers
 
 #: A path in any of the forms that `open` takes.
@@ -188,7 +188,7 @@ def start(command: str, path: Path_, *, folder: Path_, count: int = 2) -> Iterat
 
 @contextlib.contextmanager
 def _command(command: str, path: Path_, folder: Path_) -> Iterator[tuple[Child, IO[bytes]]]:
-    with contextlib.closing(servers._listening(0)) as free:
+    with contextlib.closing(servers.listening(0)) as free:
         port = str(free.getsockname()[1])
     name, *arguments = shlex.split(command.replace("{port}", port))
     module = [] if name == "python" else ["-m", _MODULES.get(name, name)]

@@ -152,7 +152,7 @@ def _at_least_one(threads: int) -> int:
     return threads
 
 
-def _listening(port: int) -> socket.socket:
+def listening(port: int) -> socket.socket:
     """A socket bound to `port` of the loopback address, or to a free one."""
     listener = socket.socket()
     if sys.platform != "win32":
@@ -203,7 +203,7 @@ class _Waitress(Server):
         super().__init__()
         # Its warnings about waiting requests would be printed over the notebook.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        listener = _listening(port)
+        listener = listening(port)
         self._server = create_server(self._witness(app), sockets=[listener], threads=threads)
         self.url = f"http://{HOST}:{listener.getsockname()[1]}"
         self._listener = listener
@@ -306,7 +306,7 @@ class _Uvicorn(Server):
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._ready = threading.Event()
-        listener = _listening(port)
+        listener = listening(port)
         self.url = f"http://{HOST}:{listener.getsockname()[1]}"
         self._loop = threading.Thread(
             target=self._run, args=(listener,), name="uvicorn", daemon=True
@@ -392,7 +392,7 @@ class _CherryPy(Server):
         ):
             raise ServerError("CherryPy is already serving in this process: stop that server first")
         # CherryPy itself would try a taken port for a second, then say less.
-        _listening(port).close()
+        listening(port).close()
         cherrypy.config.update(
             {
                 "server.socket_host": HOST, "server.socket_port": port,

@@ -12,7 +12,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from helpers import failures
-from helpers.failures import survey
+from helpers.commands import survey
 
 
 def measure(python, trials, jobs):

@@ -22,10 +22,10 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-from helpers.explorer import Program, explore
-from helpers.explorer.runner import Runner, _memory_folder
+from helpers.explorer import Program, Runner, explore
+from helpers.explorer.runner import _memory_folder
+from helpers.explorer.scenarios import autocommit, begin, no_increment_lost
 from helpers.explorer.search import Tally, depth_first
-from helpers.scenarios import autocommit, begin, no_increment_lost
 
 JOBS = {"autocommit": autocommit, "deferred": begin("DEFERRED"), "immediate": begin("IMMEDIATE")}
 WINDOW = 8  # runs: a few milliseconds, mostly between two turns of other programs

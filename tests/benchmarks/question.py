@@ -13,7 +13,9 @@ import sqlite3
 import sys
 from collections import Counter
 
-from helpers import sandbox, versions, workloads
+from helpers import workloads
+from helpers.commands import versions
+from helpers.load import sandbox
 from helpers.strategies import SharedConnection
 
 COLUMNS = [

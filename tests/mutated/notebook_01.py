@@ -37,7 +37,7 @@ sqlite3.connect = functools.partial(sqlite3.connect, check_same_thread=False)
         name="rollback-forgotten",
         claims=("a-rollback-takes-the-other-threads-work", "the-explorer-finds-every-outcome"),
         notebook=ONE_CONNECTION,
-        file="helpers/explorer/connections.py",
+        file="helpers/explorer/steps/connections.py",
         old='self._end("ROLLBACK", lambda: sqlite3.Connection.rollback(self))',
         new='self._end("ROLLBACK", lambda: None)',
     ),

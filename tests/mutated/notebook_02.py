@@ -4,7 +4,7 @@ from mutations import Mutation
 
 EACH_ERROR = "notebooks/02_what_each_error_means.ipynb"
 EACH_ERROR_SOLVED = "notebooks/solutions/02_what_each_error_means.ipynb"
-FAILURES = "helpers/failures/__init__.py"
+FAILURES = "helpers/failures/registry.py"
 RUN_HERE = "entry.recipe(room, fixed)"
 RUN_IN_CHILD = '*(["--fixed"] * fixed)'
 
@@ -42,7 +42,7 @@ MUTATIONS = [
         name="first-case-relabelled",
         claims=("the-labels-are-right",),
         notebook=EACH_ERROR_SOLVED,
-        file="helpers/failures/cases.py",
+        file="helpers/exercises/cases.py",
         old='Case("a-fetch", "wrong thread")',
         new='Case("a-fetch", "lost update")',
     ),

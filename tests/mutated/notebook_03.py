@@ -4,7 +4,7 @@ from mutations import Mutation
 
 THREADING_MODES = "notebooks/03_threading_modes.ipynb"
 THREADING_MODES_SOLVED = "notebooks/solutions/03_threading_modes.ipynb"
-FAILURES = "helpers/failures/__init__.py"
+FAILURES = "helpers/failures/registry.py"
 RUN_IN_CHILD = '*(["--fixed"] * fixed)'
 
 MUTATIONS = [
@@ -12,7 +12,7 @@ MUTATIONS = [
         name="commit-forgotten",
         claims=("serialized-is-not-isolated", "serialized-orders-break-the-promise"),
         notebook=THREADING_MODES,
-        file="helpers/explorer/connections.py",
+        file="helpers/explorer/steps/connections.py",
         old='self._end("COMMIT", lambda: sqlite3.Connection.commit(self))',
         new='self._end("COMMIT", lambda: None)',
     ),

@@ -73,8 +73,8 @@ MUTATIONS = [
         name="every-wait-is-long-enough",
         claims=("a-proof-leaves-time-out",),
         notebook=LOST_UPDATES,
-        file="helpers/explorer/connections.py",
-        old="return bool(self.patience) and not self._scheduler.expire",
+        file="helpers/explorer/steps/connections.py",
+        old="return bool(self.patience) and not self.scheduler.expire",
         new="return bool(self.patience)",
     ),
     Mutation(

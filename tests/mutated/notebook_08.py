@@ -35,7 +35,7 @@ MUTATIONS = [
         name="default-without-begin",
         claims=("what-autocommit-does",),
         notebook=TRANSACTIONS,
-        file="helpers/regimes.py",
+        file="helpers/failures/transaction_control.py",
         old='Regime("default", {})',
         new='Regime("default", {"isolation_level": None})',
     ),

@@ -118,7 +118,7 @@ MUTATIONS = [
         name="ready-made-with-a-plain-begin",
         claims=("the-ready-made-engine",),
         notebook=SOLVED,
-        file="helpers/engines.py",
+        file="helpers/web/engines.py",
         old='    begin: str = "IMMEDIATE",',
         new='    begin: str = "DEFERRED",',
     ),

@@ -16,8 +16,8 @@ def main(argv: List[str]) -> int:
         return 2
     _without_traces()
     common = importlib.import_module("recipes.common")
-    with common.Room() as room:
-        result = known[argv[0]].recipe(room, bool(argv[1:]))
+    with common.Workspace() as workspace:
+        result = known[argv[0]].recipe(workspace, bool(argv[1:]))
     sys.stdout.write(json.dumps(result) + "\n")
     sys.stdout.flush()
     return 0

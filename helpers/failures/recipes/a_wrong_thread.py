@@ -6,16 +6,20 @@ import sqlite3
 import threading
 from typing import Any, Callable, Dict, List
 
-from .common import ALWAYS, CHILD, NEVER, Build, Outcome, Room, Work, failure, outcome
+from .common import ALWAYS, CHILD, NEVER, Build, Outcome, Work, Workspace, failure, outcome
 
 TABLE = "CREATE TABLE t (v INTEGER); INSERT INTO t VALUES (1), (2), (3);"
 WRONG_THREAD = "ProgrammingError"
 
 
-def elsewhere(room: Room, fixed: bool, use: Callable[[Any], Any]) -> Outcome:
+def elsewhere(workspace: Workspace, fixed: bool, use: Callable[[Any], Any]) -> Outcome:
     """Make a connection here and use it in another thread; fixed: in the same thread."""
-    connection = room.connect(TABLE)
-    work = room.attempt(lambda: use(connection)) if fixed else room.run(lambda: use(connection))
+    connection = workspace.connect(TABLE)
+    work = (
+        workspace.attempt(lambda: use(connection))
+        if fixed
+        else workspace.run(lambda: use(connection))
+    )
     raised = bool(work.error and work.error.kind == WRONG_THREAD)
     return outcome(raised, work.error, "" if raised else "no error")
 
@@ -26,9 +30,9 @@ def elsewhere(room: Room, fixed: bool, use: Callable[[Any], Any]) -> Outcome:
     "ProgrammingError at once.",
     "Use the connection in the thread that made it.",
 )
-def execute(room: Room, fixed: bool) -> Outcome:
+def execute(workspace: Workspace, fixed: bool) -> Outcome:
     """Run SQL."""
-    return elsewhere(room, fixed, lambda c: c.execute("SELECT * FROM t").fetchall())
+    return elsewhere(workspace, fixed, lambda c: c.execute("SELECT * FROM t").fetchall())
 
 
 @failure(
@@ -37,9 +41,9 @@ def execute(room: Room, fixed: bool) -> Outcome:
     "ProgrammingError at once.",
     "Use the connection in the thread that made it.",
 )
-def cursor(room: Room, fixed: bool) -> Outcome:
+def cursor(workspace: Workspace, fixed: bool) -> Outcome:
     """Make a cursor."""
-    return elsewhere(room, fixed, lambda c: c.cursor())
+    return elsewhere(workspace, fixed, lambda c: c.cursor())
 
 
 @failure(
@@ -48,9 +52,9 @@ def cursor(room: Room, fixed: bool) -> Outcome:
     "ProgrammingError at once.",
     "Use the connection in the thread that made it.",
 )
-def commit(room: Room, fixed: bool) -> Outcome:
+def commit(workspace: Workspace, fixed: bool) -> Outcome:
     """Commit."""
-    return elsewhere(room, fixed, lambda c: c.commit())
+    return elsewhere(workspace, fixed, lambda c: c.commit())
 
 
 @failure(
@@ -59,9 +63,9 @@ def commit(room: Room, fixed: bool) -> Outcome:
     "ProgrammingError: the connection stays open.",
     "Close the connection in the thread that made it.",
 )
-def close(room: Room, fixed: bool) -> Outcome:
+def close(workspace: Workspace, fixed: bool) -> Outcome:
     """Close."""
-    return elsewhere(room, fixed, lambda c: c.close())
+    return elsewhere(workspace, fixed, lambda c: c.close())
 
 
 @failure(
@@ -70,11 +74,11 @@ def close(room: Room, fixed: bool) -> Outcome:
     "ProgrammingError at the first row.",
     "Read all rows, and pass the list to the other thread.",
 )
-def fetch(room: Room, fixed: bool) -> Outcome:
+def fetch(workspace: Workspace, fixed: bool) -> Outcome:
     """Make a cursor here and read it there."""
-    found = room.connect(TABLE).execute("SELECT v FROM t")
+    found = workspace.connect(TABLE).execute("SELECT v FROM t")
     rows = found.fetchall() if fixed else found
-    work = room.run(lambda: list(rows))
+    work = workspace.run(lambda: list(rows))
     found.close()
     raised = bool(work.error and work.error.kind == WRONG_THREAD)
     return outcome(raised, work.error, "" if raised else "no error")
@@ -86,7 +90,7 @@ def fetch(room: Room, fixed: bool) -> Outcome:
     "The block is entered; ProgrammingError is raised when it ends.",
     "Use the connection in the thread that made it.",
 )
-def with_block(room: Room, fixed: bool) -> Outcome:
+def with_block(workspace: Workspace, fixed: bool) -> Outcome:
     """Enter and leave the context manager."""
     entered = []  # type: List[bool]
 
@@ -94,7 +98,7 @@ def with_block(room: Room, fixed: bool) -> Outcome:
         with connection:
             entered.append(True)
 
-    result = elsewhere(room, fixed, use)
+    result = elsewhere(workspace, fixed, use)
     result["happened"] = result["happened"] and entered == [True]
     return result
 
@@ -105,7 +109,7 @@ def with_block(room: Room, fixed: bool) -> Outcome:
     "interrupt(), in_transaction, total_changes and isolation_level answer in any thread.",
     "Ask for something that is checked, such as cursor().",
 )
-def unchecked(room: Room, fixed: bool) -> Outcome:
+def unchecked(workspace: Workspace, fixed: bool) -> Outcome:
     """Use only what is not checked."""
 
     def use(connection: sqlite3.Connection) -> None:
@@ -115,8 +119,8 @@ def unchecked(room: Room, fixed: bool) -> Outcome:
         if fixed:
             connection.cursor()
 
-    connection = room.connect(TABLE)
-    work = room.run(lambda: use(connection))
+    connection = workspace.connect(TABLE)
+    work = workspace.run(lambda: use(connection))
     return outcome(work.error is None, work.error, "the other thread saw no error")
 
 
@@ -127,25 +131,25 @@ def unchecked(room: Room, fixed: bool) -> Outcome:
     "Keep the first thread alive: its id cannot be given away, and the check works.",
     where=CHILD,
 )
-def ident_reused(room: Room, fixed: bool) -> Outcome:
+def ident_reused(workspace: Workspace, fixed: bool) -> Outcome:
     """Start threads until one has the id of the thread that made the connection."""
     made, done = threading.Event(), threading.Event()
     found = {}  # type: Dict[str, Any]
 
     def make() -> None:
         found["ident"] = threading.get_ident()
-        found["connection"] = sqlite3.connect(room.path)
+        found["connection"] = sqlite3.connect(workspace.path)
         made.set()
         if fixed:
             done.wait()
 
-    maker = room.start(make)
+    maker = workspace.start(make)
     made.wait()
     if not fixed:
         maker.join()
     works = []  # type: List[Work]
     for _ in range(200):
-        works.append(room.run(lambda: found["connection"].execute("SELECT 1").fetchall()))
+        works.append(workspace.run(lambda: found["connection"].execute("SELECT 1").fetchall()))
         if works[-1].error is None:
             break
     done.set()
@@ -165,9 +169,9 @@ def _forks(_build: Build) -> str:
     happens=_forks,
     where=CHILD,
 )
-def fork(room: Room, fixed: bool) -> Outcome:
+def fork(workspace: Workspace, fixed: bool) -> Outcome:
     """Fork with an idle connection; the child reads through it."""
-    connection = room.connect(TABLE)
+    connection = workspace.connect(TABLE)
     if fixed:
         connection.close()
     child = os.fork()
@@ -187,8 +191,8 @@ def fork(room: Room, fixed: bool) -> Outcome:
     "TypeError: it cannot be pickled.",
     "Pass the path, and connect in the process.",
 )
-def pickled(room: Room, fixed: bool) -> Outcome:
+def pickled(workspace: Workspace, fixed: bool) -> Outcome:
     """Pickle a connection, as multiprocessing does with arguments."""
-    connection = room.connect(TABLE)
-    work = room.attempt(lambda: pickle.dumps(room.path if fixed else connection))
+    connection = workspace.connect(TABLE)
+    work = workspace.attempt(lambda: pickle.dumps(workspace.path if fixed else connection))
     return outcome(bool(work.error and work.error.kind == "TypeError"), work.error)

@@ -14,9 +14,9 @@ from .common import (
     PATIENCE,
     Build,
     Outcome,
-    Room,
     Seen,
     Work,
+    Workspace,
     failure,
     outcome,
     since,
@@ -34,14 +34,14 @@ UPDATES = ["UPDATE t SET v = v || 'X' WHERE id = %d" % number for number in (1, 
 MANY = "SELECT v FROM t WHERE id >= ? ORDER BY id"
 
 
-def second(room: Room, first: sqlite3.Connection, fixed: bool, **options: Any) -> Any:
+def second(workspace: Workspace, first: sqlite3.Connection, fixed: bool, **options: Any) -> Any:
     """The connection of thread B: the shared one, or with the fix one of its own."""
-    return room.shared(**options) if fixed else first
+    return workspace.shared(**options) if fixed else first
 
 
-def side(room: Room, connection: sqlite3.Connection) -> str:
+def side(workspace: Workspace, connection: sqlite3.Connection) -> str:
     """Attach a second file, and return its path: writing to it can wait while the first is free."""
-    path = os.path.join(room.folder, "side.db")
+    path = os.path.join(workspace.folder, "side.db")
     connection.execute("ATTACH ? AS side", (path,))
     connection.execute("CREATE TABLE side.sink (n)")
     connection.commit()
@@ -69,12 +69,12 @@ def _begin_race(build: Build) -> str:
     "OperationalError: cannot start a transaction within a transaction.",
     OWN,
 )
-def begin_explicit(room: Room, fixed: bool) -> Outcome:
+def begin_explicit(workspace: Workspace, fixed: bool) -> Outcome:
     """Both threads say BEGIN; no race is needed."""
-    first = room.shared(TABLE, isolation_level=None)
-    other = second(room, first, fixed, isolation_level=None)
-    room.run(lambda: first.execute("BEGIN"))
-    work = room.run(lambda: other.execute("BEGIN"))
+    first = workspace.shared(TABLE, isolation_level=None)
+    other = second(workspace, first, fixed, isolation_level=None)
+    workspace.run(lambda: first.execute("BEGIN"))
+    work = workspace.run(lambda: other.execute("BEGIN"))
     return _matches(work, "cannot start a transaction within a transaction")
 
 
@@ -88,25 +88,25 @@ def begin_explicit(room: Room, fixed: bool) -> Outcome:
     seconds=60.0,
     tries=3,
 )
-def begin_race(room: Room, fixed: bool) -> Outcome:
+def begin_race(workspace: Workspace, fixed: bool) -> Outcome:
     """Both threads see that no transaction is open, and both begin one."""
     if sys.version_info < (3, 12):
-        errors = _begin_while_paused(room, fixed)
+        errors = _begin_while_paused(workspace, fixed)
     else:
-        errors = _begin_while_frozen(room, fixed)
+        errors = _begin_while_frozen(workspace, fixed)
     return _seen_in(errors, "cannot start a transaction within a transaction")
 
 
-def _begin_while_paused(room: Room, fixed: bool) -> List[Optional[Seen]]:
+def _begin_while_paused(workspace: Workspace, fixed: bool) -> List[Optional[Seen]]:
     """A stops inside its BEGIN; B, whose UPDATE is in the statement cache, comes to its own."""
-    first = room.shared(TABLE)
-    other = second(room, first, fixed, timeout=20.0)
+    first = workspace.shared(TABLE)
+    other = second(workspace, first, fixed, timeout=20.0)
     other.execute(UPDATES[1])
     other.rollback()
     gate, updates = pause_on(first, "BEGIN"), _updates(first, other, fixed)
-    one = room.start(updates[0])
+    one = workspace.start(updates[0])
     gate.reached()
-    two = room.start(updates[1])
+    two = workspace.start(updates[1])
     settle()
     gate.open()
     errors = [one.join().error, two.join().error]
@@ -114,24 +114,28 @@ def _begin_while_paused(room: Room, fixed: bool) -> List[Optional[Seen]]:
     return errors
 
 
-def _begin_while_frozen(room: Room, fixed: bool) -> List[Optional[Seen]]:
+def _begin_while_frozen(workspace: Workspace, fixed: bool) -> List[Optional[Seen]]:
     """A and B queue at SQLite's mutex; then one waits for the file in its BEGIN, without the GIL.
 
     The statement that holds the mutex returns no columns: reading them would take the mutex
     with the GIL held.
     """
     wait = {"isolation_level": "IMMEDIATE", "timeout": 5.0}  # type: Dict[str, Any]
-    first = room.shared(TABLE + NO_DISK, **wait)
-    other = second(room, first, fixed, **wait)
-    path = side(room, first)
+    first = workspace.shared(TABLE + NO_DISK, **wait)
+    other = second(workspace, first, fixed, **wait)
+    path = side(workspace, first)
     for connection, update in zip((first, other), UPDATES):
         connection.execute(update)
         connection.rollback()
-    holder = room.connect(isolation_level=None)
+    holder = workspace.connect(isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     begins = _updates(first, other, fixed)
     works = frozen_while(
-        room, path, lambda: first.execute(WAIT), *begins, then=lambda: holder.execute("ROLLBACK")
+        workspace,
+        path,
+        lambda: first.execute(WAIT),
+        *begins,
+        then=lambda: holder.execute("ROLLBACK"),
     )
     return [work.join().error for work in works]
 
@@ -162,14 +166,14 @@ def _seen_in(errors: List[Optional[Seen]], text: str) -> Outcome:
     return outcome(bool(found), error)
 
 
-def _race_at(room: Room, fixed: bool, word: str) -> Outcome:
-    first = room.shared(TABLE)
-    other = second(room, first, fixed, timeout=20.0)
+def _race_at(workspace: Workspace, fixed: bool, word: str) -> Outcome:
+    first = workspace.shared(TABLE)
+    other = second(workspace, first, fixed, timeout=20.0)
     first.execute("UPDATE t SET v = 'A' WHERE id = 1")
     gate = pause_on(first, word)
-    one = room.start(getattr(first, word.lower()))
+    one = workspace.start(getattr(first, word.lower()))
     gate.reached()
-    two = room.start(getattr(other, word.lower()))
+    two = workspace.start(getattr(other, word.lower()))
     settle()
     gate.open()
     errors = [one.join().error, two.join().error]
@@ -190,9 +194,9 @@ def _race_at_end(build: Build) -> str:
     where=CHILD,
     seconds=8.0,
 )
-def commit_race(room: Room, fixed: bool) -> Outcome:
+def commit_race(workspace: Workspace, fixed: bool) -> Outcome:
     """Both threads see an open transaction; one commits it, the other finds none."""
-    return _race_at(room, fixed, "COMMIT")
+    return _race_at(workspace, fixed, "COMMIT")
 
 
 @failure(
@@ -204,18 +208,18 @@ def commit_race(room: Room, fixed: bool) -> Outcome:
     where=CHILD,
     seconds=8.0,
 )
-def rollback_race(room: Room, fixed: bool) -> Outcome:
+def rollback_race(workspace: Workspace, fixed: bool) -> Outcome:
     """Both threads see an open transaction; one rolls it back, the other finds none."""
-    return _race_at(room, fixed, "ROLLBACK")
+    return _race_at(workspace, fixed, "ROLLBACK")
 
 
-def _explicit_end(room: Room, fixed: bool, word: str) -> Outcome:
-    first = room.shared(TABLE, isolation_level=None)
-    other = second(room, first, fixed, isolation_level=None)
+def _explicit_end(workspace: Workspace, fixed: bool, word: str) -> Outcome:
+    first = workspace.shared(TABLE, isolation_level=None)
+    other = second(workspace, first, fixed, isolation_level=None)
     for connection in {id(c): c for c in (first, other)}.values():
         connection.execute("BEGIN")
-    room.run(lambda: first.execute(word))
-    work = room.run(lambda: other.execute(word))
+    workspace.run(lambda: first.execute(word))
+    work = workspace.run(lambda: other.execute(word))
     return _matches(work, "cannot {} - no transaction is active".format(word.lower()))
 
 
@@ -225,9 +229,9 @@ def _explicit_end(room: Room, fixed: bool, word: str) -> Outcome:
     "OperationalError: cannot commit - no transaction is active.",
     OWN,
 )
-def commit_explicit(room: Room, fixed: bool) -> Outcome:
+def commit_explicit(workspace: Workspace, fixed: bool) -> Outcome:
     """A and B both believe that the open transaction is theirs; no race is needed."""
-    return _explicit_end(room, fixed, "COMMIT")
+    return _explicit_end(workspace, fixed, "COMMIT")
 
 
 @failure(
@@ -236,22 +240,22 @@ def commit_explicit(room: Room, fixed: bool) -> Outcome:
     "OperationalError: cannot rollback - no transaction is active.",
     OWN,
 )
-def rollback_explicit(room: Room, fixed: bool) -> Outcome:
+def rollback_explicit(workspace: Workspace, fixed: bool) -> Outcome:
     """The same with ROLLBACK."""
-    return _explicit_end(room, fixed, "ROLLBACK")
+    return _explicit_end(workspace, fixed, "ROLLBACK")
 
 
-def _two_on_one_statement(room: Room, fixed: bool) -> List[Work]:
+def _two_on_one_statement(workspace: Workspace, fixed: bool) -> List[Work]:
     """A stops while it binds; B runs the same SQL and keeps a row pending; A, then B, goes on."""
-    first = room.shared(TABLE)
-    other = second(room, first, fixed)
+    first = workspace.shared(TABLE)
+    other = second(workspace, first, fixed)
     gate = Gate()
-    one = room.start(lambda: first.execute(MANY, (Slow(40, gate),)).fetchall())
+    one = workspace.start(lambda: first.execute(MANY, (Slow(40, gate),)).fetchall())
     gate.reached()
     pending = other.execute(MANY, (2,))
     gate.open()
     one.join()
-    two = room.attempt(lambda: [row[0] for row in pending])
+    two = workspace.attempt(lambda: [row[0] for row in pending])
     pending.close()
     return [one, two]
 
@@ -264,9 +268,9 @@ def _two_on_one_statement(room: Room, fixed: bool) -> List[Work]:
     happens=since(3, 12),
     where=CHILD,
 )
-def misuse(room: Room, fixed: bool) -> Outcome:
+def misuse(workspace: Workspace, fixed: bool) -> Outcome:
     """A's parameters meet a statement that B has already started."""
-    return _matches(_two_on_one_statement(room, fixed)[0], "bad parameter or other API misuse")
+    return _matches(_two_on_one_statement(workspace, fixed)[0], "bad parameter or other API misuse")
 
 
 @failure(
@@ -277,9 +281,9 @@ def misuse(room: Room, fixed: bool) -> Outcome:
     happens=since(3, 12),
     where=CHILD,
 )
-def index_error(room: Room, fixed: bool) -> Outcome:
+def index_error(workspace: Workspace, fixed: bool) -> Outcome:
     """The statement that B reads from was reset by A: B's first row has no columns."""
-    work = _two_on_one_statement(room, fixed)[1]
+    work = _two_on_one_statement(workspace, fixed)[1]
     return outcome(bool(work.error and work.error.kind == "IndexError"), work.error)
 
 
@@ -293,15 +297,15 @@ def index_error(room: Room, fixed: bool) -> Outcome:
     seconds=60.0,
     tries=3,
 )
-def swapped_error(room: Room, fixed: bool) -> Outcome:
+def swapped_error(workspace: Workspace, fixed: bool) -> Outcome:
     """A violates UNIQUE, B asks for a missing table; the message lives in the connection."""
-    first = room.shared(TABLE + NO_DISK, isolation_level=None, timeout=8.0)
-    other = second(room, first, fixed, isolation_level=None, timeout=8.0)
+    first = workspace.shared(TABLE + NO_DISK, isolation_level=None, timeout=8.0)
+    other = second(workspace, first, fixed, isolation_level=None, timeout=8.0)
     missing = "SELECT * FROM missing"
     again = "INSERT INTO t VALUES (1, 'again')"
     one, two = frozen_while(
-        room,
-        room.path,
+        workspace,
+        workspace.path,
         lambda: first.execute(again),
         lambda: other.execute(missing),
     )
@@ -330,19 +334,19 @@ def _systemerror(build: Build) -> str:
     seconds=60.0,
     tries=3,
 )
-def system_error(room: Room, fixed: bool) -> Outcome:
+def system_error(workspace: Workspace, fixed: bool) -> Outcome:
     """commit() fails, but another thread's success has replaced the error code."""
     script = """
         CREATE TABLE p (id INTEGER PRIMARY KEY);
         CREATE TABLE c (p INTEGER REFERENCES p(id) DEFERRABLE INITIALLY DEFERRED);"""
-    first = room.shared(script + NO_DISK, timeout=8.0)
-    waiting = second(room, first, fixed, timeout=8.0)
-    path = side(room, waiting)
-    other = second(room, first, fixed)
+    first = workspace.shared(script + NO_DISK, timeout=8.0)
+    waiting = second(workspace, first, fixed, timeout=8.0)
+    path = side(workspace, waiting)
+    other = second(workspace, first, fixed)
     first.execute("PRAGMA foreign_keys = ON")
     first.execute("INSERT INTO c VALUES (7)")
     works = frozen_while(
-        room, path, lambda: waiting.execute(WAIT), first.commit, *successes(other, 12)
+        workspace, path, lambda: waiting.execute(WAIT), first.commit, *successes(other, 12)
     )
     error = works[1].error
     first.rollback()

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Callable, Dict, Optional
 
 from .b_errors import OWN, TABLE
-from .common import CHILD, NEVER, OFTEN, Build, Outcome, Room, Seen, failure, outcome
+from .common import CHILD, NEVER, OFTEN, Build, Outcome, Seen, Workspace, failure, outcome
 
 #: How long the threads try, in seconds.
 SECONDS = 4.0
@@ -16,19 +16,19 @@ class Hammer:
     """Threads that use one connection at full speed until a wanted symptom is seen."""
 
     def __init__(
-        self, room: Room, fixed: bool, wanted: str, writes: bool, one_cursor: bool
+        self, workspace: Workspace, fixed: bool, wanted: str, writes: bool, one_cursor: bool
     ) -> None:
-        self.room, self.fixed, self.wanted = room, fixed, wanted
+        self.workspace, self.fixed, self.wanted = workspace, fixed, wanted
         self.writes, self.one_cursor = writes, one_cursor
         self.found = None  # type: Optional[Seen]
         self.detail = ""
         self.stop = threading.Event()
-        self.shared = room.shared(TABLE + "PRAGMA synchronous = OFF;", timeout=20.0)
+        self.shared = workspace.shared(TABLE + "PRAGMA synchronous = OFF;", timeout=20.0)
         self.cursor = self.shared.cursor()
 
     def run(self, threads: int = 6) -> Outcome:
         """Start the threads, wait for the symptom or for the time limit."""
-        works = [self.room.start(partial(self.worker, number)) for number in range(threads)]
+        works = [self.workspace.start(partial(self.worker, number)) for number in range(threads)]
         self.stop.wait(SECONDS)
         self.stop.set()
         for work in works:
@@ -37,14 +37,14 @@ class Hammer:
 
     def worker(self, number: int) -> None:
         """What one thread does: reads, or reads and writes, rows of its own."""
-        connection = sqlite3.connect(self.room.path, timeout=20) if self.fixed else self.shared
+        connection = sqlite3.connect(self.workspace.path, timeout=20) if self.fixed else self.shared
         turn = 0
         while not self.stop.is_set():
             turn += 1
             try:
                 self.unit(connection, 1 + (number + 6 * turn) % 48)
             except Exception as error:
-                self.note(Seen(error, self.room.folder))
+                self.note(Seen(error, self.workspace.folder))
         if self.fixed:
             connection.close()
 
@@ -89,8 +89,8 @@ def _register_hammer(
         where=CHILD,
         seconds=40.0,
     )
-    def hammer(room: Room, fixed: bool) -> Outcome:
-        return Hammer(room, fixed, wanted, writes, one_cursor).run()
+    def hammer(workspace: Workspace, fixed: bool) -> Outcome:
+        return Hammer(workspace, fixed, wanted, writes, one_cursor).run()
 
 
 HAMMERED = {

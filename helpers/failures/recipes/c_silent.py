@@ -12,7 +12,7 @@ from .common import (
     OFTEN,
     Build,
     Outcome,
-    Room,
+    Workspace,
     before,
     failure,
     integer,
@@ -32,18 +32,18 @@ ROWS = """
 
 
 def _publishes(
-    room: Room, fixed: bool, others_work: Callable[[Any], Any], **options: Any
+    workspace: Workspace, fixed: bool, others_work: Callable[[Any], Any], **options: Any
 ) -> Outcome:
     """A takes money and rolls back; in between B does its own work on the connection."""
-    first = room.shared(ACCOUNTS, **options)
-    other = second(room, first, fixed, timeout=20.0, **options)
-    room.run(lambda: first.execute("UPDATE account SET balance = balance - 100 WHERE id = 1"))
-    work = room.start(lambda: others_work(other))
+    first = workspace.shared(ACCOUNTS, **options)
+    other = second(workspace, first, fixed, timeout=20.0, **options)
+    workspace.run(lambda: first.execute("UPDATE account SET balance = balance - 100 WHERE id = 1"))
+    work = workspace.start(lambda: others_work(other))
     if not fixed:
         work.join()
-    room.run(first.rollback)
+    workspace.run(first.rollback)
     error = work.join().error
-    lost = 2000 - integer(room.connect(), "SELECT sum(balance) FROM account")
+    lost = 2000 - integer(workspace.connect(), "SELECT sum(balance) FROM account")
     return outcome(lost == 100, error, "half a transfer is stored, although it was rolled back")
 
 
@@ -58,9 +58,9 @@ def _log_and_commit(connection: sqlite3.Connection) -> None:
     "A rolls back, yet its first UPDATE is stored.",
     OWN,
 )
-def foreign_commit(room: Room, fixed: bool) -> Outcome:
+def foreign_commit(workspace: Workspace, fixed: bool) -> Outcome:
     """B commits while A is in the middle of a transfer."""
-    return _publishes(room, fixed, _log_and_commit)
+    return _publishes(workspace, fixed, _log_and_commit)
 
 
 @failure(
@@ -69,9 +69,9 @@ def foreign_commit(room: Room, fixed: bool) -> Outcome:
     "A rolls back, yet its first UPDATE is stored.",
     OWN,
 )
-def cache_off(room: Room, fixed: bool) -> Outcome:
+def cache_off(workspace: Workspace, fixed: bool) -> Outcome:
     """The same with the statement cache switched off."""
-    return _publishes(room, fixed, _log_and_commit, cached_statements=0)
+    return _publishes(workspace, fixed, _log_and_commit, cached_statements=0)
 
 
 @failure(
@@ -80,9 +80,9 @@ def cache_off(room: Room, fixed: bool) -> Outcome:
     "A rolls back, yet its first UPDATE is stored.",
     OWN,
 )
-def script_commits(room: Room, fixed: bool) -> Outcome:
+def script_commits(workspace: Workspace, fixed: bool) -> Outcome:
     """executescript() commits before it begins."""
-    return _publishes(room, fixed, lambda c: c.executescript("SELECT 1;"))
+    return _publishes(workspace, fixed, lambda c: c.executescript("SELECT 1;"))
 
 
 def _set_isolation_level(connection: sqlite3.Connection) -> None:
@@ -95,9 +95,9 @@ def _set_isolation_level(connection: sqlite3.Connection) -> None:
     "A rolls back, yet its first UPDATE is stored.",
     OWN,
 )
-def isolation_level_commits(room: Room, fixed: bool) -> Outcome:
+def isolation_level_commits(workspace: Workspace, fixed: bool) -> Outcome:
     """Setting the attribute to None commits."""
-    return _publishes(room, fixed, _set_isolation_level)
+    return _publishes(workspace, fixed, _set_isolation_level)
 
 
 @failure(
@@ -106,21 +106,21 @@ def isolation_level_commits(room: Room, fixed: bool) -> Outcome:
     "A's commit succeeds, and one of its rows is missing.",
     OWN,
 )
-def foreign_rollback(room: Room, fixed: bool) -> Outcome:
+def foreign_rollback(workspace: Workspace, fixed: bool) -> Outcome:
     """B fails inside 'with connection:', which rolls back."""
-    first = room.shared(ACCOUNTS)
-    other = second(room, first, fixed)
+    first = workspace.shared(ACCOUNTS)
+    other = second(workspace, first, fixed)
 
     def fail() -> None:
         with other:
             raise LookupError("B's own problem")
 
     insert = "INSERT INTO log (entry) VALUES ('from A')"
-    room.run(lambda: first.execute(insert))
-    room.run(fail)
-    room.run(lambda: first.execute(insert))
-    error = room.run(first.commit).error
-    stored = integer(room.connect(), "SELECT count(*) FROM log")
+    workspace.run(lambda: first.execute(insert))
+    workspace.run(fail)
+    workspace.run(lambda: first.execute(insert))
+    error = workspace.run(first.commit).error
+    stored = integer(workspace.connect(), "SELECT count(*) FROM log")
     return outcome(stored == 1, error, "one of two acknowledged rows is stored")
 
 
@@ -130,13 +130,13 @@ def foreign_rollback(room: Room, fixed: bool) -> Outcome:
     "B reads a balance that never becomes true.",
     OWN,
 )
-def uncommitted_read(room: Room, fixed: bool) -> Outcome:
+def uncommitted_read(workspace: Workspace, fixed: bool) -> Outcome:
     """A changes a balance, B reads it, A rolls back."""
-    first = room.shared(ACCOUNTS)
-    other = second(room, first, fixed)
-    room.run(lambda: first.execute("UPDATE account SET balance = 0 WHERE id = 1"))
-    read = room.run(lambda: integer(other, "SELECT balance FROM account WHERE id = 1"))
-    room.run(first.rollback)
+    first = workspace.shared(ACCOUNTS)
+    other = second(workspace, first, fixed)
+    workspace.run(lambda: first.execute("UPDATE account SET balance = 0 WHERE id = 1"))
+    read = workspace.run(lambda: integer(other, "SELECT balance FROM account WHERE id = 1"))
+    workspace.run(first.rollback)
     return outcome(read.value == 0, read.error, "B read a value that was rolled back")
 
 
@@ -146,13 +146,13 @@ def uncommitted_read(room: Room, fixed: bool) -> Outcome:
     "A is told the id of B's row.",
     OWN,
 )
-def last_insert_rowid(room: Room, fixed: bool) -> Outcome:
+def last_insert_rowid(workspace: Workspace, fixed: bool) -> Outcome:
     """A inserts, B inserts, A asks for its id: the connection has only one."""
-    first = room.shared(ACCOUNTS, isolation_level=None)
-    other = second(room, first, fixed, isolation_level=None)
-    room.run(lambda: first.execute("INSERT INTO log VALUES (1, 'from A')"))
-    room.run(lambda: other.execute("INSERT INTO log VALUES (2, 'from B')"))
-    asked = room.run(lambda: integer(first, "SELECT last_insert_rowid()"))
+    first = workspace.shared(ACCOUNTS, isolation_level=None)
+    other = second(workspace, first, fixed, isolation_level=None)
+    workspace.run(lambda: first.execute("INSERT INTO log VALUES (1, 'from A')"))
+    workspace.run(lambda: other.execute("INSERT INTO log VALUES (2, 'from B')"))
+    asked = workspace.run(lambda: integer(first, "SELECT last_insert_rowid()"))
     return outcome(asked.value == 2, asked.error, "A was told B's id")
 
 
@@ -179,14 +179,14 @@ def _write(connection: sqlite3.Connection, sql: str) -> Callable[[], Any]:
     happens=_queued_write,
     where=CHILD,
 )
-def lastrowid(room: Room, fixed: bool) -> Outcome:
+def lastrowid(workspace: Workspace, fixed: bool) -> Outcome:
     """A inserts row 100; B's INSERT comes before A looks at its cursor."""
-    first = room.shared(ACCOUNTS + NO_DISK, isolation_level=None, timeout=10.0)
-    other = second(room, first, fixed, isolation_level=None, timeout=20.0)
+    first = workspace.shared(ACCOUNTS + NO_DISK, isolation_level=None, timeout=10.0)
+    other = second(workspace, first, fixed, isolation_level=None, timeout=20.0)
     insert = "INSERT INTO log VALUES (100, 'from A')"
     write = _write(other, "INSERT INTO log (entry) VALUES ('from B')")
-    held = room.path
-    one = frozen_while(room, held, lambda: first.cursor().execute(insert).lastrowid, write)[0]
+    held = workspace.path
+    one = frozen_while(workspace, held, lambda: first.cursor().execute(insert).lastrowid, write)[0]
     return outcome(one.value not in (100, None), one.error, "A's cursor has B's id")
 
 
@@ -198,29 +198,31 @@ def lastrowid(room: Room, fixed: bool) -> Outcome:
     happens=_queued_write,
     where=CHILD,
 )
-def rowcount(room: Room, fixed: bool) -> Outcome:
+def rowcount(workspace: Workspace, fixed: bool) -> Outcome:
     """A updates one row; B's UPDATE of five comes before A looks at its cursor."""
-    first = room.shared(ROWS + NO_DISK, isolation_level=None, timeout=10.0)
-    other = second(room, first, fixed, isolation_level=None, timeout=20.0)
+    first = workspace.shared(ROWS + NO_DISK, isolation_level=None, timeout=10.0)
+    other = second(workspace, first, fixed, isolation_level=None, timeout=20.0)
     update = "UPDATE t SET v = 'A' WHERE id = 1"
     write = _write(other, "UPDATE t SET v = 'B'")
-    held = room.path
-    one = frozen_while(room, held, lambda: first.cursor().execute(update).rowcount, write)[0]
+    held = workspace.path
+    one = frozen_while(workspace, held, lambda: first.cursor().execute(update).rowcount, write)[0]
     return outcome(one.value == 5, one.error, "A's cursor counts B's rows")
 
 
 # -- another thread changes what is being read ---------------------------------------------
 
 
-def _while_reading(room: Room, fixed: bool, others_work: Callable[[Any], Any]) -> List[Any]:
+def _while_reading(
+    workspace: Workspace, fixed: bool, others_work: Callable[[Any], Any]
+) -> List[Any]:
     """A has read one row; B works; A reads on. With the fix, A has read everything before."""
-    first = room.shared(ROWS)
+    first = workspace.shared(ROWS)
     cursor = first.execute("SELECT id FROM t ORDER BY id")
     rows = cursor.fetchall() if fixed else [cursor.fetchone()]
-    other = room.run(lambda: others_work(first))
-    rest = room.attempt(lambda: rows + (cursor.fetchall() if not fixed else []))
-    room.attempt(cursor.close)
-    room.attempt(first.rollback)
+    other = workspace.run(lambda: others_work(first))
+    rest = workspace.attempt(lambda: rows + (cursor.fetchall() if not fixed else []))
+    workspace.attempt(cursor.close)
+    workspace.attempt(first.rollback)
     return [rest, other]
 
 
@@ -233,9 +235,9 @@ READ_FIRST = "Read all rows before another thread may use the connection."
     "OperationalError: database table is locked, at once.",
     READ_FIRST,
 )
-def drop_while_reading(room: Room, fixed: bool) -> Outcome:
+def drop_while_reading(workspace: Workspace, fixed: bool) -> Outcome:
     """The reader and the DROP are one connection: no timeout applies."""
-    error = _while_reading(room, fixed, lambda c: c.execute("DROP TABLE t"))[1].error
+    error = _while_reading(workspace, fixed, lambda c: c.execute("DROP TABLE t"))[1].error
     locked = bool(error and "database table is locked" in error.message)
     return outcome(locked, error, waited="at once", shared_cache="no")
 
@@ -252,9 +254,9 @@ def _write_and_rollback(connection: sqlite3.Connection) -> None:
     READ_FIRST,
     happens=before(3, 11),
 )
-def rollback_while_reading(room: Room, fixed: bool) -> Outcome:
+def rollback_while_reading(workspace: Workspace, fixed: bool) -> Outcome:
     """Up to Python 3.10, rollback() resets every cursor of the connection."""
-    error = _while_reading(room, fixed, _write_and_rollback)[0].error
+    error = _while_reading(workspace, fixed, _write_and_rollback)[0].error
     return outcome(bool(error and "needed to be reset" in error.message), error)
 
 
@@ -264,9 +266,9 @@ def rollback_while_reading(room: Room, fixed: bool) -> Outcome:
     "ProgrammingError: Cannot operate on a closed database.",
     READ_FIRST,
 )
-def closed(room: Room, fixed: bool) -> Outcome:
+def closed(workspace: Workspace, fixed: bool) -> Outcome:
     """B closes while A is between two rows."""
-    error = _while_reading(room, fixed, lambda c: c.close())[0].error
+    error = _while_reading(workspace, fixed, lambda c: c.close())[0].error
     return outcome(bool(error and "closed database" in error.message), error)
 
 
@@ -276,10 +278,10 @@ def closed(room: Room, fixed: bool) -> Outcome:
     "One SELECT returns more rows than the table ever had.",
     READ_FIRST,
 )
-def rows_twice(room: Room, fixed: bool) -> Outcome:
+def rows_twice(workspace: Workspace, fixed: bool) -> Outcome:
     """B changes the key that A reads along."""
     move = "UPDATE t SET id = id + 100"
-    rows = _while_reading(room, fixed, lambda c: c.execute(move))[0]
+    rows = _while_reading(workspace, fixed, lambda c: c.execute(move))[0]
     return outcome(len(rows.value or []) > 5, rows.error, "more rows than the table ever had")
 
 
@@ -294,14 +296,14 @@ OWN_CURSOR = "Make a cursor for each use: connection.execute() does."
     "A asked for ids and reads B's values.",
     OWN_CURSOR,
 )
-def stolen_rows(room: Room, fixed: bool) -> Outcome:
+def stolen_rows(workspace: Workspace, fixed: bool) -> Outcome:
     """A executes, B executes on the same cursor, A fetches."""
-    connection = room.shared(ROWS)
+    connection = workspace.shared(ROWS)
     cursor = connection.cursor()
     other = connection.cursor() if fixed else cursor
-    room.run(lambda: cursor.execute("SELECT id FROM t ORDER BY id"))
-    room.run(lambda: other.execute("SELECT v FROM t ORDER BY id"))
-    rows = room.run(cursor.fetchall)
+    workspace.run(lambda: cursor.execute("SELECT id FROM t ORDER BY id"))
+    workspace.run(lambda: other.execute("SELECT v FROM t ORDER BY id"))
+    rows = workspace.run(cursor.fetchall)
     return outcome(rows.value[0] == ("one",), rows.error, "A read B's rows")
 
 
@@ -311,13 +313,13 @@ def stolen_rows(room: Room, fixed: bool) -> Outcome:
     "A is told the id of B's row.",
     OWN_CURSOR,
 )
-def cursor_lastrowid(room: Room, fixed: bool) -> Outcome:
+def cursor_lastrowid(workspace: Workspace, fixed: bool) -> Outcome:
     """A inserts, B inserts with the same cursor, A asks."""
-    connection = room.shared(ROWS)
+    connection = workspace.shared(ROWS)
     cursor = connection.cursor()
     other = connection.cursor() if fixed else cursor
-    room.run(lambda: cursor.execute("INSERT INTO t VALUES (6, 'six')"))
-    room.run(lambda: other.execute("INSERT INTO t VALUES (7, 'seven')"))
+    workspace.run(lambda: cursor.execute("INSERT INTO t VALUES (6, 'six')"))
+    workspace.run(lambda: other.execute("INSERT INTO t VALUES (7, 'seven')"))
     return outcome(cursor.lastrowid == 7, None, "A was told B's id")
 
 
@@ -328,9 +330,9 @@ def cursor_lastrowid(room: Room, fixed: bool) -> Outcome:
     OWN_CURSOR,
     where=CHILD,
 )
-def recursive(room: Room, fixed: bool) -> Outcome:
+def recursive(workspace: Workspace, fixed: bool) -> Outcome:
     """A is inside a fetch when B executes."""
-    connection = room.shared(ROWS)
+    connection = workspace.shared(ROWS)
     gate, cursor = Gate(), connection.cursor()
 
     def slow_text(value: bytes) -> str:
@@ -339,10 +341,10 @@ def recursive(room: Room, fixed: bool) -> Outcome:
         return value.decode()
 
     connection.text_factory = slow_text
-    one = room.start(lambda: cursor.execute("SELECT v FROM t").fetchall())
+    one = workspace.start(lambda: cursor.execute("SELECT v FROM t").fetchall())
     gate.reached()
     other = connection.cursor() if fixed else cursor
-    two = room.run(lambda: other.execute("SELECT id FROM t"))
+    two = workspace.run(lambda: other.execute("SELECT id FROM t"))
     gate.open()
     one.join()
     return outcome(bool(two.error and "Recursive use" in two.error.message), two.error)

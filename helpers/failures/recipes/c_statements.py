@@ -4,7 +4,7 @@ from typing import Any, List
 
 from .b_errors import OWN, TABLE, second, successes
 from .c_silent import OWN_CURSOR, ROWS
-from .common import ALWAYS, CHILD, NEVER, OFTEN, Build, Outcome, Room, failure, outcome, since
+from .common import ALWAYS, CHILD, NEVER, OFTEN, Build, Outcome, Workspace, failure, outcome, since
 from .ordering import NO_DISK, Gate, Slow, frozen_while
 
 NO_CACHE = "Give each thread a connection of its own (here: cached_statements=0, which cures this)."
@@ -18,11 +18,11 @@ NO_CACHE = "Give each thread a connection of its own (here: cached_statements=0,
     happens=since(3, 12),
     where=CHILD,
 )
-def wrong_row_read(room: Room, fixed: bool) -> Outcome:
+def wrong_row_read(workspace: Workspace, fixed: bool) -> Outcome:
     """A stops while it binds its second parameter; B binds and runs the same statement."""
-    connection = room.shared(ROWS, cached_statements=0 if fixed else 100)
+    connection = workspace.shared(ROWS, cached_statements=0 if fixed else 100)
     sql, gate = "SELECT v FROM t WHERE id = ? AND v <> ?", Gate()
-    one = room.start(lambda: connection.execute(sql, (1, Slow("-", gate))).fetchall())
+    one = workspace.start(lambda: connection.execute(sql, (1, Slow("-", gate))).fetchall())
     gate.reached()
     connection.execute(sql, (2, "-")).fetchall()
     gate.open()
@@ -38,17 +38,17 @@ def wrong_row_read(room: Room, fixed: bool) -> Outcome:
     happens=since(3, 12),
     where=CHILD,
 )
-def wrong_row_written(room: Room, fixed: bool) -> Outcome:
+def wrong_row_written(workspace: Workspace, fixed: bool) -> Outcome:
     """A stops while it binds the id; B runs the same UPDATE with its own value."""
-    first = room.shared(ROWS, isolation_level=None)
-    other = second(room, first, fixed, isolation_level=None)
+    first = workspace.shared(ROWS, isolation_level=None)
+    other = second(workspace, first, fixed, isolation_level=None)
     sql, gate = "UPDATE t SET v = ? WHERE id = ?", Gate()
-    one = room.start(lambda: first.execute(sql, ("from A", Slow(1, gate))).rowcount)
+    one = workspace.start(lambda: first.execute(sql, ("from A", Slow(1, gate))).rowcount)
     gate.reached()
     other.execute(sql, ("from B", 2))
     gate.open()
     error = one.join().error
-    stored = room.connect().execute("SELECT v FROM t WHERE id = 1").fetchall()
+    stored = workspace.connect().execute("SELECT v FROM t WHERE id = 1").fetchall()
     wrong = stored == [("from B",)] and one.value == 1
     return outcome(wrong, error, "row 1 holds what B meant for row 2")
 
@@ -67,13 +67,15 @@ def _since_312_with_gil(build: Build) -> str:
     happens=_since_312_with_gil,
     where=CHILD,
 )
-def failed_insert_ok(room: Room, fixed: bool) -> Outcome:
+def failed_insert_ok(workspace: Workspace, fixed: bool) -> Outcome:
     """B's success replaces A's error code before A looks at it."""
-    first = room.shared(TABLE + NO_DISK, isolation_level=None, timeout=20.0)
-    other = second(room, first, fixed, isolation_level=None)
+    first = workspace.shared(TABLE + NO_DISK, isolation_level=None, timeout=20.0)
+    other = second(workspace, first, fixed, isolation_level=None)
     insert = "INSERT INTO t VALUES (1000, NULL)"
-    held = room.path
-    one = frozen_while(room, held, lambda: first.execute(insert).rowcount, *successes(other, 3))[0]
+    held = workspace.path
+    one = frozen_while(
+        workspace, held, lambda: first.execute(insert).rowcount, *successes(other, 3)
+    )[0]
     return outcome(one.error is None, one.error, "A was told that its INSERT succeeded")
 
 
@@ -85,9 +87,9 @@ def failed_insert_ok(room: Room, fixed: bool) -> Outcome:
     happens=since(3, 12),
     where=CHILD,
 )
-def truncated(room: Room, fixed: bool) -> Outcome:
+def truncated(workspace: Workspace, fixed: bool) -> Outcome:
     """A is inside a fetch when B executes: B's attempt resets A's statement."""
-    connection = room.shared(ROWS)
+    connection = workspace.shared(ROWS)
     gate, cursor = Gate(), connection.cursor()
 
     def slow_text(value: bytes) -> str:
@@ -96,10 +98,10 @@ def truncated(room: Room, fixed: bool) -> Outcome:
         return value.decode()
 
     connection.text_factory = slow_text
-    one = room.start(lambda: cursor.execute("SELECT v FROM t ORDER BY id").fetchall())
+    one = workspace.start(lambda: cursor.execute("SELECT v FROM t ORDER BY id").fetchall())
     gate.reached()
     other = connection.cursor() if fixed else cursor
-    room.run(lambda: other.execute("SELECT id FROM t"))
+    workspace.run(lambda: other.execute("SELECT id FROM t"))
     gate.open()
     rows = one.join().value or []
     return outcome(len(rows) < 5, one.error, "A got fewer rows than there are")
@@ -112,9 +114,9 @@ def truncated(room: Room, fixed: bool) -> Outcome:
     OWN_CURSOR,
     where=CHILD,
 )
-def row_factory(room: Room, fixed: bool) -> Outcome:
+def row_factory(workspace: Workspace, fixed: bool) -> Outcome:
     """A is inside its row factory when B executes on the same cursor; nobody is refused."""
-    connection = room.shared(ROWS)
+    connection = workspace.shared(ROWS)
     gate, cursor = Gate(), connection.cursor()
     used = []  # type: List[Any]
 
@@ -125,10 +127,10 @@ def row_factory(room: Room, fixed: bool) -> Outcome:
         return row
 
     cursor.row_factory = slow_row
-    one = room.start(lambda: cursor.execute("SELECT v FROM t ORDER BY id").fetchall())
+    one = workspace.start(lambda: cursor.execute("SELECT v FROM t ORDER BY id").fetchall())
     gate.reached()
     other = connection.cursor() if fixed else cursor
-    room.run(lambda: other.execute("SELECT id FROM t ORDER BY id"))
+    workspace.run(lambda: other.execute("SELECT id FROM t ORDER BY id"))
     gate.open()
     rows = one.join().value or []
     foreign = any(isinstance(row[0], int) for row in rows)

@@ -1,7 +1,7 @@
 """What every recipe uses: the registry, threads whose errors are kept as text, outcomes.
 
 Runs on Python 3.6 and newer with the standard library alone. A recipe is a function
-``recipe(room, fixed)``: it makes one failure happen (or, with `fixed`, does the same with
+``recipe(workspace, fixed)``: it makes one failure happen (or, with `fixed`, does the same with
 the cure in place) and returns `outcome`. Nothing it does depends on luck unless its entry
 says so: threads are ordered by events.
 """
@@ -58,7 +58,7 @@ class Failure:
         happens: Callable[[Build], str],
         where: str,
         seconds: float,
-        recipe: Callable[["Room", bool], Outcome],
+        recipe: Callable[["Workspace", bool], Outcome],
     ) -> None:
         self.id, self.title, self.expects, self.fix = name, title, expects, fix
         self.group = name[0].upper()
@@ -100,14 +100,16 @@ def failure(
     where: str = HERE,
     seconds: float = 30.0,
     tries: int = 1,
-) -> Callable[[Callable[["Room", bool], Outcome]], Callable[["Room", bool], Outcome]]:
+) -> Callable[[Callable[["Workspace", bool], Outcome]], Callable[["Workspace", bool], Outcome]]:
     """Register a recipe; the arguments are those of `Failure`.
 
     Where even a recipe leaves something to chance, it may try several times (`tries`), each
-    time in a room of its own, until the failure happens.
+    time in a workspace of its own, until the failure happens.
     """
 
-    def register(recipe: Callable[["Room", bool], Outcome]) -> Callable[["Room", bool], Outcome]:
+    def register(
+        recipe: Callable[["Workspace", bool], Outcome],
+    ) -> Callable[["Workspace", bool], Outcome]:
         if name in FAILURES:
             raise ValueError("two recipes are called {}".format(name))
         run = recipe if tries == 1 else _several(recipe, tries)
@@ -118,14 +120,14 @@ def failure(
 
 
 def _several(
-    recipe: Callable[["Room", bool], Outcome], tries: int
-) -> Callable[["Room", bool], Outcome]:
-    def run(room: "Room", fixed: bool) -> Outcome:
-        result = recipe(room, fixed)
+    recipe: Callable[["Workspace", bool], Outcome], tries: int
+) -> Callable[["Workspace", bool], Outcome]:
+    def run(workspace: "Workspace", fixed: bool) -> Outcome:
+        result = recipe(workspace, fixed)
         for _ in range(0 if fixed else tries - 1):
             if result["happened"]:
                 break
-            with Room() as another:
+            with Workspace() as another:
                 result = recipe(another, fixed)
         return result
 
@@ -224,7 +226,7 @@ class Work:
         return self
 
 
-class Room:
+class Workspace:
     """A temporary folder, and the connections and threads of one recipe; closes them all."""
 
     def __init__(self) -> None:
@@ -233,7 +235,7 @@ class Room:
         self.connections = []  # type: List[sqlite3.Connection]
         self.works = []  # type: List[Work]
 
-    def __enter__(self) -> "Room":
+    def __enter__(self) -> "Workspace":
         return self
 
     def __exit__(self, *_problem: Any) -> None:
@@ -244,7 +246,7 @@ class Room:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def connect(self, script: str = "", path: str = "", **options: Any) -> sqlite3.Connection:
-        """Open a connection that the room closes; `script` is run on it and committed."""
+        """Open a connection that the workspace closes; `script` is run on it and committed."""
         connection = sqlite3.connect(path or self.path, **options)  # type: sqlite3.Connection
         self.connections.append(connection)
         if script:

@@ -8,7 +8,7 @@ from typing import Any
 from .b_errors import OWN, TABLE, second
 from .b_load import Hammer
 from .c_silent import OWN_CURSOR, ROWS
-from .common import ALWAYS, CHILD, NEVER, OFTEN, Build, Outcome, Room, failure, outcome, since
+from .common import ALWAYS, CHILD, NEVER, OFTEN, Build, Outcome, Workspace, failure, outcome, since
 from .ordering import SLOW, Gate, Slow
 
 HANG_SECONDS = 4.0
@@ -25,15 +25,15 @@ TRIES = 5
     where=CHILD,
     tries=TRIES,
 )
-def crash_cursor(room: Room, fixed: bool) -> Outcome:
+def crash_cursor(workspace: Workspace, fixed: bool) -> Outcome:
     """A is adapting a parameter when B executes on the same cursor."""
-    connection = room.shared(ROWS)
+    connection = workspace.shared(ROWS)
     gate, cursor = Gate(), connection.cursor()
     sql = "SELECT v FROM t WHERE id = ?"
-    one = room.start(lambda: cursor.execute(sql, (Slow(1, gate),)).fetchall())
+    one = workspace.start(lambda: cursor.execute(sql, (Slow(1, gate),)).fetchall())
     gate.reached()
     other = connection.cursor() if fixed else cursor
-    two = room.run(lambda: other.execute("SELECT id FROM t").fetchall())
+    two = workspace.run(lambda: other.execute("SELECT id FROM t").fetchall())
     gate.open()
     one.join()
     return outcome(False, two.error, "the process survived")
@@ -52,9 +52,9 @@ def _often(_build: Build) -> str:
     where=CHILD,
     seconds=40.0,
 )
-def crash_cursor_load(room: Room, fixed: bool) -> Outcome:
+def crash_cursor_load(workspace: Workspace, fixed: bool) -> Outcome:
     """Threads execute and fetch on one cursor without a lock."""
-    Hammer(room, fixed, "nothing that is raised", True, True).run()
+    Hammer(workspace, fixed, "nothing that is raised", True, True).run()
     return outcome(False, None, "the process survived")
 
 
@@ -67,15 +67,15 @@ def crash_cursor_load(room: Room, fixed: bool) -> Outcome:
     where=CHILD,
     tries=TRIES,
 )
-def crash_close(room: Room, fixed: bool) -> Outcome:
+def crash_close(workspace: Workspace, fixed: bool) -> Outcome:
     """A is inside a long statement when B closes."""
-    connection = room.shared(TABLE, cached_statements=0)
-    one = room.start(lambda: connection.execute(SLOW).fetchall())
+    connection = workspace.shared(TABLE, cached_statements=0)
+    one = workspace.start(lambda: connection.execute(SLOW).fetchall())
     # The statement computes for more than a second: this is long enough to be inside it.
     time.sleep(0.3)
     if fixed:
         one.join()
-    two = room.run(connection.close)
+    two = workspace.run(connection.close)
     one.join()
     return outcome(False, one.error or two.error, "the process survived")
 
@@ -84,10 +84,10 @@ def _with_gil(build: Build) -> str:
     return ALWAYS if build.gil else NEVER
 
 
-def _while_in_function(room: Room, fixed: bool, use: Any) -> Outcome:
+def _while_in_function(workspace: Workspace, fixed: bool, use: Any) -> Outcome:
     """A is inside a Python function that SQL called; B uses the connection; A wants to go on."""
-    first = room.shared(ROWS)
-    other = second(room, first, fixed)
+    first = workspace.shared(ROWS)
+    other = second(workspace, first, fixed)
     gate = Gate()
     for connection in (first, other):
         connection.execute("SELECT v FROM t WHERE id = ?", (1,)).fetchall()
@@ -97,11 +97,11 @@ def _while_in_function(room: Room, fixed: bool, use: Any) -> Outcome:
         return value
 
     first.create_function("pause", 1, pause)
-    one = room.start(lambda: first.execute("SELECT pause(1)").fetchall())
+    one = workspace.start(lambda: first.execute("SELECT pause(1)").fetchall())
     gate.reached()
     # B must be inside SQLite before the gate opens; if it holds the GIL there, nothing does.
     threading.Timer(0.3, gate.open).start()
-    two = room.run(lambda: use(other))
+    two = workspace.run(lambda: use(other))
     one.join()
     return outcome(False, two.error or one.error, "both threads came back")
 
@@ -115,9 +115,9 @@ def _while_in_function(room: Room, fixed: bool, use: Any) -> Outcome:
     where=CHILD,
     seconds=HANG_SECONDS,
 )
-def hang_create_function(room: Room, fixed: bool) -> Outcome:
+def hang_create_function(workspace: Workspace, fixed: bool) -> Outcome:
     """B registers a function, holding the GIL while it waits for the mutex that A holds."""
-    return _while_in_function(room, fixed, lambda c: c.create_function("f", 0, lambda: 1))
+    return _while_in_function(workspace, fixed, lambda c: c.create_function("f", 0, lambda: 1))
 
 
 @failure(
@@ -129,10 +129,10 @@ def hang_create_function(room: Room, fixed: bool) -> Outcome:
     where=CHILD,
     seconds=HANG_SECONDS,
 )
-def hang_parameter(room: Room, fixed: bool) -> Outcome:
+def hang_parameter(workspace: Workspace, fixed: bool) -> Outcome:
     """B runs a cached SELECT with a parameter: up to 3.11, binding waits with the GIL held."""
     return _while_in_function(
-        room, fixed, lambda c: c.execute("SELECT v FROM t WHERE id = ?", (1,)).fetchall()
+        workspace, fixed, lambda c: c.execute("SELECT v FROM t WHERE id = ?", (1,)).fetchall()
     )
 
 
@@ -149,9 +149,9 @@ def _asks_under_mutex(build: Build) -> str:
     where=CHILD,
     seconds=HANG_SECONDS,
 )
-def hang_in_transaction(room: Room, fixed: bool) -> Outcome:
+def hang_in_transaction(workspace: Workspace, fixed: bool) -> Outcome:
     """From SQLite 3.53.3 on, even this question takes the mutex."""
-    return _while_in_function(room, fixed, lambda c: c.in_transaction)
+    return _while_in_function(workspace, fixed, lambda c: c.in_transaction)
 
 
 @failure(
@@ -163,10 +163,10 @@ def hang_in_transaction(room: Room, fixed: bool) -> Outcome:
     where=CHILD,
     seconds=2 * HANG_SECONDS,
 )
-def hang_load(room: Room, fixed: bool) -> Outcome:
+def hang_load(workspace: Workspace, fixed: bool) -> Outcome:
     """A loops over SELECT sum(f(id)), B over a plain SELECT."""
-    first = room.shared(TABLE)
-    other = second(room, first, fixed)
+    first = workspace.shared(TABLE)
+    other = second(workspace, first, fixed)
     first.create_function("f", 1, lambda value: value)
     deadline = time.time() + HANG_SECONDS
 
@@ -175,8 +175,8 @@ def hang_load(room: Room, fixed: bool) -> Outcome:
             connection.execute(sql, (0,)).fetchall()
 
     works = [
-        room.start(lambda: loop(first, "SELECT sum(f(id)) FROM t WHERE id > ?")),
-        room.start(lambda: loop(other, "SELECT v FROM t WHERE id > ?")),
+        workspace.start(lambda: loop(first, "SELECT sum(f(id)) FROM t WHERE id > ?")),
+        workspace.start(lambda: loop(other, "SELECT v FROM t WHERE id > ?")),
     ]
     errors = [work.join().error for work in works]
     return outcome(False, errors[0] or errors[1], "both threads came back")

@@ -5,7 +5,7 @@ import threading
 from functools import partial
 from typing import Any, Callable, List
 
-from .common import PATIENCE, Outcome, Room, exists_since, failure, integer, outcome
+from .common import PATIENCE, Outcome, Workspace, exists_since, failure, integer, outcome
 
 COUNTER = """
     CREATE TABLE counter (id INTEGER PRIMARY KEY, value INTEGER);
@@ -34,14 +34,16 @@ def _increment(
     turn[0].set()
 
 
-def lost_update(room: Room, fixed: bool, journal_mode: str = "delete", **options: Any) -> Outcome:
+def lost_update(
+    workspace: Workspace, fixed: bool, journal_mode: str = "delete", **options: Any
+) -> Outcome:
     """Two threads, each with its own connection, read the same value and write it back plus one."""
-    setup = room.connect(COUNTER)
+    setup = workspace.connect(COUNTER)
     setup.execute("PRAGMA journal_mode = " + journal_mode)
     barrier, turn = threading.Barrier(2), [threading.Event()]
 
     def work(first: bool) -> None:
-        connection = sqlite3.connect(room.path, timeout=PATIENCE, **options)
+        connection = sqlite3.connect(workspace.path, timeout=PATIENCE, **options)
         try:
             if fixed:
                 connection.isolation_level = None
@@ -52,7 +54,7 @@ def lost_update(room: Room, fixed: bool, journal_mode: str = "delete", **options
         finally:
             connection.close()
 
-    works = [room.start(lambda: work(True)), room.start(lambda: work(False))]
+    works = [workspace.start(lambda: work(True)), workspace.start(lambda: work(False))]
     errors = [error for error in (w.join().error for w in works) if error]
     value = integer(setup, READ)
     lost = value == 1 and not errors
@@ -65,9 +67,9 @@ def lost_update(room: Room, fixed: bool, journal_mode: str = "delete", **options
     "Both commits succeed; the counter is 1, not 2.",
     IMMEDIATE,
 )
-def default_isolation(room: Room, fixed: bool) -> Outcome:
+def default_isolation(workspace: Workspace, fixed: bool) -> Outcome:
     """Python begins a transaction before the UPDATE only: the SELECT stands outside."""
-    return lost_update(room, fixed)
+    return lost_update(workspace, fixed)
 
 
 @failure(
@@ -76,9 +78,9 @@ def default_isolation(room: Room, fixed: bool) -> Outcome:
     "Both commits succeed; the counter is 1, not 2.",
     IMMEDIATE,
 )
-def in_wal(room: Room, fixed: bool) -> Outcome:
+def in_wal(workspace: Workspace, fixed: bool) -> Outcome:
     """WAL changes who waits for whom, not what a transaction is."""
-    return lost_update(room, fixed, journal_mode="wal")
+    return lost_update(workspace, fixed, journal_mode="wal")
 
 
 @failure(
@@ -87,9 +89,9 @@ def in_wal(room: Room, fixed: bool) -> Outcome:
     "Both UPDATEs succeed; the counter is 1, not 2.",
     IMMEDIATE,
 )
-def isolation_none(room: Room, fixed: bool) -> Outcome:
+def isolation_none(workspace: Workspace, fixed: bool) -> Outcome:
     """Every statement is a transaction of its own."""
-    return lost_update(room, fixed, isolation_level=None)
+    return lost_update(workspace, fixed, isolation_level=None)
 
 
 @failure(
@@ -99,16 +101,18 @@ def isolation_none(room: Room, fixed: bool) -> Outcome:
     "One statement: UPDATE counter SET value = value + 1.",
     happens=exists_since(3, 12),
 )
-def autocommit(room: Room, fixed: bool) -> Outcome:
+def autocommit(workspace: Workspace, fixed: bool) -> Outcome:
     """The same by the attribute of Python 3.12; the fix needs no transaction."""
-    setup = room.connect(COUNTER)
-    connections = [room.shared(autocommit=True, timeout=PATIENCE) for _ in range(2)]
+    setup = workspace.connect(COUNTER)
+    connections = [workspace.shared(autocommit=True, timeout=PATIENCE) for _ in range(2)]
     if fixed:
         add = "UPDATE counter SET value = value + 1 WHERE id = 1"
-        works = [room.run(partial(c.execute, add)) for c in connections]
+        works = [workspace.run(partial(c.execute, add)) for c in connections]
     else:
-        values = [room.run(partial(integer, c, READ)).value for c in connections]
-        works = [room.run(partial(c.execute, WRITE, (v + 1,))) for c, v in zip(connections, values)]
+        values = [workspace.run(partial(integer, c, READ)).value for c in connections]
+        works = [
+            workspace.run(partial(c.execute, WRITE, (v + 1,))) for c, v in zip(connections, values)
+        ]
     error = works[0].error or works[1].error
     return outcome(integer(setup, READ) == 1, error, SEEN)
 
@@ -119,9 +123,9 @@ def autocommit(room: Room, fixed: bool) -> Outcome:
     "Both threads held the lock at every statement; the counter is 1, not 2.",
     "Hold the lock for the whole unit of work.",
 )
-def lock_per_statement(room: Room, fixed: bool) -> Outcome:
+def lock_per_statement(workspace: Workspace, fixed: bool) -> Outcome:
     """The lock is free between the SELECT and the UPDATE."""
-    connection, lock = room.shared(COUNTER, isolation_level=None), threading.RLock()
+    connection, lock = workspace.shared(COUNTER, isolation_level=None), threading.RLock()
     barrier = threading.Barrier(2)
 
     def locked(sql: str, parameters: Any = ()) -> List[Any]:
@@ -138,7 +142,7 @@ def lock_per_statement(room: Room, fixed: bool) -> Outcome:
         with lock:
             unit()
 
-    works = [room.start(whole if fixed else unit) for _ in range(2)]
+    works = [workspace.start(whole if fixed else unit) for _ in range(2)]
     errors = [work.join().error for work in works]
     value = integer(connection, READ)
     return outcome(value == 1, errors[0] or errors[1], SEEN)

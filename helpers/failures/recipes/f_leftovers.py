@@ -9,7 +9,7 @@ from .common import (
     CHILD,
     SHORT,
     Outcome,
-    Room,
+    Workspace,
     failure,
     integer,
     outcome,
@@ -18,13 +18,13 @@ from .common import (
 from .f_locked import UPDATE, locked, pair
 
 
-def _blocked_by(room: Room, leave: Any, mend: Any, holder: str) -> Outcome:
+def _blocked_by(workspace: Workspace, leave: Any, mend: Any, holder: str) -> Outcome:
     """A does something and goes away; B wants to write."""
-    first, other = pair(room, SHORT, isolation_level="")
-    room.attempt(lambda: leave(first))
+    first, other = pair(workspace, SHORT, isolation_level="")
+    workspace.attempt(lambda: leave(first))
     if mend:
         mend(first)
-    work = room.run(lambda: other.execute(UPDATE))
+    work = workspace.run(lambda: other.execute(UPDATE))
     return locked(work, SHORT, "the timeout", "delete", "UPDATE", "SQLITE_BUSY", holder=holder)
 
 
@@ -34,11 +34,11 @@ def _blocked_by(room: Room, leave: Any, mend: Any, holder: str) -> Outcome:
     "OperationalError: database is locked in another thread, after the timeout.",
     "Roll back after every exception.",
 )
-def failed_insert(room: Room, fixed: bool) -> Outcome:
+def failed_insert(workspace: Workspace, fixed: bool) -> Outcome:
     """The INSERT began a transaction; its failure did not end it."""
     insert = "INSERT INTO t VALUES (1, 0)"
     mend = (lambda c: c.rollback()) if fixed else None
-    return _blocked_by(room, lambda c: c.execute(insert), mend, "failed")
+    return _blocked_by(workspace, lambda c: c.execute(insert), mend, "failed")
 
 
 @failure(
@@ -47,11 +47,11 @@ def failed_insert(room: Room, fixed: bool) -> Outcome:
     "OperationalError: database is locked in another thread, after the timeout.",
     "Commit (or roll back) even if nothing was changed.",
 )
-def empty_update(room: Room, fixed: bool) -> Outcome:
+def empty_update(workspace: Workspace, fixed: bool) -> Outcome:
     """The UPDATE began a transaction before it knew that it had nothing to do."""
     update = "UPDATE t SET v = 0 WHERE id = -1"
     mend = (lambda c: c.commit()) if fixed else None
-    return _blocked_by(room, lambda c: c.execute(update), mend, "changed nothing")
+    return _blocked_by(workspace, lambda c: c.execute(update), mend, "changed nothing")
 
 
 @failure(
@@ -60,13 +60,13 @@ def empty_update(room: Room, fixed: bool) -> Outcome:
     "OperationalError: database is locked in another thread, after the timeout.",
     "Close the connection in a finally block.",
 )
-def dead_thread(room: Room, fixed: bool) -> Outcome:
+def dead_thread(workspace: Workspace, fixed: bool) -> Outcome:
     """A list (a pool, a traceback) still refers to the dead thread's connection."""
-    other = pair(room, SHORT)[1]
+    other = pair(workspace, SHORT)[1]
     pool = []  # type: List[sqlite3.Connection]
 
     def die() -> None:
-        pool.append(sqlite3.connect(room.path, check_same_thread=False))
+        pool.append(sqlite3.connect(workspace.path, check_same_thread=False))
         try:
             pool[0].execute(UPDATE)
             raise LookupError("the thread's own problem")
@@ -74,8 +74,8 @@ def dead_thread(room: Room, fixed: bool) -> Outcome:
             if fixed:
                 pool[0].close()
 
-    room.run(die)
-    work = room.run(lambda: other.execute(UPDATE))
+    workspace.run(die)
+    work = workspace.run(lambda: other.execute(UPDATE))
     pool[0].close()
     return locked(work, SHORT, "the timeout", "delete", "UPDATE", "SQLITE_BUSY", holder="ended")
 
@@ -88,20 +88,20 @@ def dead_thread(room: Room, fixed: bool) -> Outcome:
     happens=since(3, 11),
     where=CHILD,
 )
-def dropped(room: Room, fixed: bool) -> Outcome:
+def dropped(workspace: Workspace, fixed: bool) -> Outcome:
     """From Python 3.11 on, a connection that ran SQL is part of a reference cycle."""
     warnings.simplefilter("ignore")
-    other = pair(room, SHORT)[1]
+    other = pair(workspace, SHORT)[1]
 
     def forget() -> None:
-        connection = sqlite3.connect(room.path)
+        connection = sqlite3.connect(workspace.path)
         connection.execute(UPDATE)
         if fixed:
             connection.close()
 
     gc.disable()
-    room.run(forget)
-    work = room.run(lambda: other.execute(UPDATE))
+    workspace.run(forget)
+    work = workspace.run(lambda: other.execute(UPDATE))
     gc.enable()
     gc.collect()
     return locked(work, SHORT, "the timeout", "delete", "UPDATE", "SQLITE_BUSY", holder="ended")
@@ -113,14 +113,14 @@ def dropped(room: Room, fixed: bool) -> Outcome:
     "After the block the connection still answers.",
     "contextlib.closing(connect(...)).",
 )
-def with_stays_open(room: Room, fixed: bool) -> Outcome:
+def with_stays_open(workspace: Workspace, fixed: bool) -> Outcome:
     """The block ends a transaction, not the connection."""
-    connection = room.connect()
+    connection = workspace.connect()
     with connection:
         connection.execute("CREATE TABLE t (v)")
     if fixed:
         connection.close()
-    work = room.attempt(lambda: integer(connection, "SELECT count(*) FROM t"))
+    work = workspace.attempt(lambda: integer(connection, "SELECT count(*) FROM t"))
     return outcome(work.error is None, work.error, "the connection is still open")
 
 
@@ -132,11 +132,11 @@ def with_stays_open(room: Room, fixed: bool) -> Outcome:
     happens=since(3, 13),
     where=CHILD,
 )
-def resource_warning(room: Room, fixed: bool) -> Outcome:
+def resource_warning(workspace: Workspace, fixed: bool) -> Outcome:
     """Python 3.13 says so when the connection is collected."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        connection = sqlite3.connect(room.path)
+        connection = sqlite3.connect(workspace.path)
         with connection:
             connection.execute("CREATE TABLE t (v)")
         if fixed:
@@ -144,7 +144,7 @@ def resource_warning(room: Room, fixed: bool) -> Outcome:
         del connection
         gc.collect()
     found = [str(warning.message) for warning in caught]
-    seen = room.attempt(lambda: _raise(ResourceWarning(found[0]))).error if found else None
+    seen = workspace.attempt(lambda: _raise(ResourceWarning(found[0]))).error if found else None
     return outcome(any("unclosed database" in text for text in found), seen)
 
 

@@ -13,8 +13,8 @@ from .common import (
     SHORT,
     Build,
     Outcome,
-    Room,
     Work,
+    Workspace,
     failure,
     integer,
     outcome,
@@ -49,11 +49,13 @@ def locked(
     return outcome(happened, error, "", waited=time_taken, journal_mode=journal, at=at, **more)
 
 
-def pair(room: Room, timeout: float, journal: str = "delete", **options: Any) -> List[Any]:
+def pair(
+    workspace: Workspace, timeout: float, journal: str = "delete", **options: Any
+) -> List[Any]:
     """Two connections to one table, in a journal mode."""
-    room.connect(TABLE).execute("PRAGMA journal_mode = " + journal).fetchall()
+    workspace.connect(TABLE).execute("PRAGMA journal_mode = " + journal).fetchall()
     options.setdefault("isolation_level", None)
-    return [room.shared(timeout=timeout, **options) for _ in range(2)]
+    return [workspace.shared(timeout=timeout, **options) for _ in range(2)]
 
 
 @failure(
@@ -62,13 +64,13 @@ def pair(room: Room, timeout: float, journal: str = "delete", **options: Any) ->
     "OperationalError: database is locked, after the timeout.",
     "Keep transactions short: commit before the other's timeout ends.",
 )
-def timeout(room: Room, fixed: bool) -> Outcome:
+def timeout(workspace: Workspace, fixed: bool) -> Outcome:
     """A holds the write lock, B waits for it."""
-    first, other = pair(room, SHORT)
+    first, other = pair(workspace, SHORT)
     first.execute("BEGIN IMMEDIATE")
     if fixed:
         first.execute("COMMIT")
-    work = room.run(lambda: other.execute(UPDATE))
+    work = workspace.run(lambda: other.execute(UPDATE))
     return locked(
         work, SHORT, "the timeout", "delete", "UPDATE", "SQLITE_BUSY", holder="is working"
     )
@@ -80,13 +82,13 @@ def timeout(room: Room, fixed: bool) -> Outcome:
     "OperationalError: database is locked, at once.",
     "Give connect() a timeout.",
 )
-def timeout_zero(room: Room, fixed: bool) -> Outcome:
+def timeout_zero(workspace: Workspace, fixed: bool) -> Outcome:
     """timeout=0 means: do not wait at all."""
-    room.connect(TABLE)
-    first = room.shared(isolation_level=None)
-    other = room.shared(isolation_level=None, timeout=LONG if fixed else 0)
+    workspace.connect(TABLE)
+    first = workspace.shared(isolation_level=None)
+    other = workspace.shared(isolation_level=None, timeout=LONG if fixed else 0)
     first.execute("BEGIN IMMEDIATE")
-    work = room.start(lambda: other.execute(UPDATE))
+    work = workspace.start(lambda: other.execute(UPDATE))
     if not fixed:
         work.join()
     first.execute("ROLLBACK")
@@ -101,11 +103,11 @@ def timeout_zero(room: Room, fixed: bool) -> Outcome:
     "OperationalError: database is locked, at a SELECT, after the timeout.",
     "BEGIN IMMEDIATE lets readers in; or use WAL.",
 )
-def exclusive(room: Room, fixed: bool) -> Outcome:
+def exclusive(workspace: Workspace, fixed: bool) -> Outcome:
     """BEGIN EXCLUSIVE keeps readers out in a rollback journal."""
-    first, other = pair(room, SHORT)
+    first, other = pair(workspace, SHORT)
     first.execute("BEGIN IMMEDIATE" if fixed else "BEGIN EXCLUSIVE")
-    work = room.run(lambda: integer(other, "SELECT v FROM t WHERE id = 1"))
+    work = workspace.run(lambda: integer(other, "SELECT v FROM t WHERE id = 1"))
     return locked(work, SHORT, "the timeout", "delete", "SELECT", "SQLITE_BUSY")
 
 
@@ -115,16 +117,16 @@ def exclusive(room: Room, fixed: bool) -> Outcome:
     "OperationalError: database is locked, at once: waiting would be a deadlock.",
     IMMEDIATE,
 )
-def upgrade(room: Room, fixed: bool) -> Outcome:
+def upgrade(workspace: Workspace, fixed: bool) -> Outcome:
     """Both read in a transaction; A writes; B wants to."""
-    first, other = pair(room, LONG)
+    first, other = pair(workspace, LONG)
     _begin_and_read(first, "BEGIN IMMEDIATE" if fixed else "BEGIN")
     if fixed:
-        work = room.start(lambda: _begin_and_read(other, "BEGIN IMMEDIATE", UPDATE))
+        work = workspace.start(lambda: _begin_and_read(other, "BEGIN IMMEDIATE", UPDATE))
     else:
         _begin_and_read(other, "BEGIN")
         first.execute(UPDATE)
-        work = room.run(lambda: other.execute(UPDATE))
+        work = workspace.run(lambda: other.execute(UPDATE))
     first.execute("ROLLBACK")
     return locked(work.join(), LONG, "at once", "delete", "UPDATE", "SQLITE_BUSY")
 
@@ -142,15 +144,15 @@ def _begin_and_read(connection: sqlite3.Connection, begin: str, then: str = "") 
     "OperationalError: database is locked, at COMMIT, after the timeout.",
     "B rolls back as soon as it sees its error.",
 )
-def upgrade_commit(room: Room, fixed: bool) -> Outcome:
+def upgrade_commit(workspace: Workspace, fixed: bool) -> Outcome:
     """B was refused and kept its read transaction open: A cannot commit."""
-    first, other = pair(room, SHORT)
+    first, other = pair(workspace, SHORT)
     _begin_and_read(first, "BEGIN", UPDATE)
     _begin_and_read(other, "BEGIN")
-    room.attempt(lambda: other.execute(UPDATE))
+    workspace.attempt(lambda: other.execute(UPDATE))
     if fixed:
         other.execute("ROLLBACK")
-    work = room.run(lambda: first.execute("COMMIT"))
+    work = workspace.run(lambda: first.execute("COMMIT"))
     return locked(work, SHORT, "the timeout", "delete", "COMMIT", "SQLITE_BUSY")
 
 
@@ -160,16 +162,16 @@ def upgrade_commit(room: Room, fixed: bool) -> Outcome:
     "OperationalError: database is locked [SQLITE_BUSY_SNAPSHOT], at once.",
     IMMEDIATE,
 )
-def busy_snapshot(room: Room, fixed: bool) -> Outcome:
+def busy_snapshot(workspace: Workspace, fixed: bool) -> Outcome:
     """B reads, A commits a change, B wants to write what it can no longer see."""
-    first, other = pair(room, LONG, "wal")
+    first, other = pair(workspace, LONG, "wal")
     if fixed:
         first.execute(UPDATE)
         _begin_and_read(other, "BEGIN IMMEDIATE")
     else:
         _begin_and_read(other, "BEGIN")
         first.execute(UPDATE)
-    work = room.run(lambda: other.execute(UPDATE))
+    work = workspace.run(lambda: other.execute(UPDATE))
     return locked(
         work, LONG, "at once", "wal", "UPDATE", "SQLITE_BUSY_SNAPSHOT", holder="has committed"
     )
@@ -181,16 +183,16 @@ def busy_snapshot(room: Room, fixed: bool) -> Outcome:
     "OperationalError: database is locked [SQLITE_BUSY], at once.",
     IMMEDIATE,
 )
-def wal_upgrade(room: Room, fixed: bool) -> Outcome:
+def wal_upgrade(workspace: Workspace, fixed: bool) -> Outcome:
     """B reads in a transaction, A holds the write lock, B wants it."""
-    first, other = pair(room, LONG, "wal")
+    first, other = pair(workspace, LONG, "wal")
     first.execute("BEGIN IMMEDIATE")
     if not fixed:
         _begin_and_read(other, "BEGIN")
-        work = room.run(lambda: other.execute(UPDATE))
+        work = workspace.run(lambda: other.execute(UPDATE))
     else:
-        work = room.start(lambda: _begin_and_read(other, "BEGIN IMMEDIATE", UPDATE))
-    room.run(lambda: first.execute("ROLLBACK"))
+        work = workspace.start(lambda: _begin_and_read(other, "BEGIN IMMEDIATE", UPDATE))
+    workspace.run(lambda: first.execute("ROLLBACK"))
     return locked(work.join(), LONG, "at once", "wal", "UPDATE", "SQLITE_BUSY", holder="is working")
 
 
@@ -200,33 +202,33 @@ def wal_upgrade(room: Room, fixed: bool) -> Outcome:
     "OperationalError: database is locked, at COMMIT, after the timeout; the work is kept.",
     "End the read transaction; then COMMIT again.",
 )
-def commit_reader(room: Room, fixed: bool) -> Outcome:
+def commit_reader(workspace: Workspace, fixed: bool) -> Outcome:
     """In a rollback journal, COMMIT needs the file for itself."""
-    first, other = pair(room, SHORT)
+    first, other = pair(workspace, SHORT)
     _begin_and_read(first, "BEGIN")
     other.execute("BEGIN")
     other.execute(UPDATE)
     if fixed:
         first.execute("COMMIT")
-    work = room.run(lambda: other.execute("COMMIT"))
+    work = workspace.run(lambda: other.execute("COMMIT"))
     result = locked(work, SHORT, "the timeout", "delete", "COMMIT", "SQLITE_BUSY")
     result["happened"] = result["happened"] and other.in_transaction
     return result
 
 
-def _half_read(room: Room, fixed: bool, finish: Any) -> List[Any]:
+def _half_read(workspace: Workspace, fixed: bool, finish: Any) -> List[Any]:
     """A has fetched one row of many; B inserts, and ends its transaction with `finish`.
 
     Returns B's work, B's connection, and whether somebody who wants to read is locked out then.
     """
-    first, other = pair(room, SHORT, isolation_level="")
+    first, other = pair(workspace, SHORT, isolation_level="")
     cursor = first.execute("SELECT v FROM t")
     cursor.fetchone()
     if fixed:
         cursor.close()
-    work = room.run(lambda: finish(other))
-    newcomer = room.connect(timeout=0)
-    reading = room.attempt(lambda: integer(newcomer, "SELECT v FROM t WHERE id = 1"))
+    work = workspace.run(lambda: finish(other))
+    newcomer = workspace.connect(timeout=0)
+    reading = workspace.attempt(lambda: integer(newcomer, "SELECT v FROM t WHERE id = 1"))
     cursor.close()
     return [work, other, reading.error is not None]
 
@@ -242,9 +244,9 @@ def _insert_and_commit(connection: sqlite3.Connection) -> None:
     "OperationalError: database is locked, at COMMIT, after the timeout.",
     "Read all rows, or close the cursor.",
 )
-def open_cursor(room: Room, fixed: bool) -> Outcome:
+def open_cursor(workspace: Workspace, fixed: bool) -> Outcome:
     """No transaction was begun by the reader: its cursor alone holds the lock."""
-    work, other, locked_out = _half_read(room, fixed, _insert_and_commit)
+    work, other, locked_out = _half_read(workspace, fixed, _insert_and_commit)
     result = locked(work, SHORT, "the timeout", "delete", "COMMIT", "SQLITE_BUSY")
     seen = ["the transaction is still open"] * other.in_transaction
     seen += ["new readers are locked out"] * locked_out
@@ -264,9 +266,9 @@ def _insert_in_with(connection: sqlite3.Connection) -> None:
     "Read all rows, or close the cursor; commit yourself where a retry is wanted.",
     happens=since(3, 9),
 )
-def with_loses_work(room: Room, fixed: bool) -> Outcome:
+def with_loses_work(workspace: Workspace, fixed: bool) -> Outcome:
     """COMMIT could be tried again, but leaving the block has rolled back."""
-    work, other, _ = _half_read(room, fixed, _insert_in_with)
+    work, other, _ = _half_read(workspace, fixed, _insert_in_with)
     result = locked(work, SHORT, "the timeout", "delete", "COMMIT", "SQLITE_BUSY")
     gone = not other.in_transaction and integer(other, "SELECT count(*) FROM t") == 2000
     result["happened"] = result["happened"] and gone
@@ -281,13 +283,13 @@ def with_loses_work(room: Room, fixed: bool) -> Outcome:
     "OperationalError: database is locked, at PRAGMA journal_mode, after the timeout.",
     "Switch once, at the start, before anyone reads.",
 )
-def wal_switch(room: Room, fixed: bool) -> Outcome:
+def wal_switch(workspace: Workspace, fixed: bool) -> Outcome:
     """The switch needs the file for itself."""
-    first, other = pair(room, SHORT)
+    first, other = pair(workspace, SHORT)
     _begin_and_read(first, "BEGIN")
     if fixed:
         first.execute("COMMIT")
-    work = room.run(lambda: other.execute("PRAGMA journal_mode = wal").fetchall())
+    work = workspace.run(lambda: other.execute("PRAGMA journal_mode = wal").fetchall())
     return locked(work, SHORT, "the timeout", "delete", "PRAGMA", "SQLITE_BUSY")
 
 
@@ -297,16 +299,16 @@ def wal_switch(room: Room, fixed: bool) -> Outcome:
     "OperationalError: database is locked, at PRAGMA journal_mode, at once.",
     "Switch once, before the other threads start; or say the PRAGMA again a moment later.",
 )
-def wal_switch_at_once(room: Room, fixed: bool) -> Outcome:
+def wal_switch_at_once(workspace: Workspace, fixed: bool) -> Outcome:
     """The switch reads the mode, then wants to write: of two that do so, one is refused.
 
     So it happens too when two threads open a new file and both switch it.
     """
-    first, other = pair(room, LONG)
+    first, other = pair(workspace, LONG)
     first.execute("BEGIN IMMEDIATE")
     if fixed:
         first.execute("COMMIT")
-    work = room.run(lambda: other.execute("PRAGMA journal_mode = wal").fetchall())
+    work = workspace.run(lambda: other.execute("PRAGMA journal_mode = wal").fetchall())
     return locked(work, LONG, "at once", "delete", "PRAGMA", "SQLITE_BUSY")
 
 
@@ -316,16 +318,16 @@ def wal_switch_at_once(room: Room, fixed: bool) -> Outcome:
     "OperationalError: database table is locked: t, at once, whatever the timeout.",
     "Do not use cache=shared: give each thread a plain connection, and WAL.",
 )
-def shared_cache(room: Room, fixed: bool) -> Outcome:
+def shared_cache(workspace: Workspace, fixed: bool) -> Outcome:
     """Two connections in one process share a cache; SQLite locks tables between them."""
-    room.connect(TABLE)
-    uri = "file:" + room.path + ("" if fixed else "?cache=shared")
+    workspace.connect(TABLE)
+    uri = "file:" + workspace.path + ("" if fixed else "?cache=shared")
     options = {"uri": True, "timeout": LONG, "isolation_level": None}  # type: Any
-    first = room.connect(path=uri, check_same_thread=False, **options)
-    other = room.connect(path=uri, check_same_thread=False, **options)
+    first = workspace.connect(path=uri, check_same_thread=False, **options)
+    other = workspace.connect(path=uri, check_same_thread=False, **options)
     first.execute("BEGIN IMMEDIATE")
     first.execute(UPDATE)
-    work = room.run(lambda: integer(other, "SELECT v FROM t WHERE id = 1"))
+    work = workspace.run(lambda: integer(other, "SELECT v FROM t WHERE id = 1"))
     first.execute("ROLLBACK")
     at_once = waited(work, LONG) == "at once"
     table = bool(work.error and "table is locked" in work.error.message)
@@ -345,14 +347,14 @@ def _often(_build: Build) -> str:
     happens=_often,
     where=CHILD,
 )
-def starvation(room: Room, fixed: bool) -> Outcome:
+def starvation(workspace: Workspace, fixed: bool) -> Outcome:
     """Eight writers hold the lock for ten milliseconds at a time, for three seconds."""
-    room.connect(TABLE + "PRAGMA journal_mode = wal;")
+    workspace.connect(TABLE + "PRAGMA journal_mode = wal;")
     lock, counts, errors = threading.Lock(), {}, []  # type: ignore[var-annotated]
     deadline = time.time() + 3
 
     def write(name: int) -> None:
-        connection = sqlite3.connect(room.path, timeout=2, isolation_level=None)
+        connection = sqlite3.connect(workspace.path, timeout=2, isolation_level=None)
         while time.time() < deadline:
             try:
                 if fixed:
@@ -365,7 +367,7 @@ def starvation(room: Room, fixed: bool) -> Outcome:
                 errors.append(str(error))
         connection.close()
 
-    works = [room.start(partial(write, n)) for n in range(8)]
+    works = [workspace.start(partial(write, n)) for n in range(8)]
     for work in works:
         work.join()
     numbers = [counts.get(name, 0) for name in range(8)]

@@ -1,6 +1,6 @@
 """G. A memory database belongs to its connection."""
 
-from .common import Outcome, Room, failure, integer, outcome
+from .common import Outcome, Workspace, failure, integer, outcome
 
 
 @failure(
@@ -9,11 +9,11 @@ from .common import Outcome, Room, failure, integer, outcome
     "OperationalError: no such table, in the second thread.",
     "A file; or file:/name?vfs=memdb as a URI (SQLite 3.36 and newer).",
 )
-def memory(room: Room, fixed: bool) -> Outcome:
+def memory(workspace: Workspace, fixed: bool) -> Outcome:
     """One thread makes the table, another looks for it."""
-    path = room.path if fixed else ":memory:"
-    room.connect("CREATE TABLE t (v);", path=path)
-    other = room.connect(path=path, check_same_thread=False)
-    work = room.run(lambda: integer(other, "SELECT count(*) FROM t"))
+    path = workspace.path if fixed else ":memory:"
+    workspace.connect("CREATE TABLE t (v);", path=path)
+    other = workspace.connect(path=path, check_same_thread=False)
+    work = workspace.run(lambda: integer(other, "SELECT count(*) FROM t"))
     found = not (work.error and "no such table" in work.error.message)
     return outcome(not found, work.error, database=":memory:")

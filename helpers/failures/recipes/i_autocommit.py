@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from .common import LONG, Outcome, Room, exists_since, failure, integer, outcome
+from .common import LONG, Outcome, Workspace, exists_since, failure, integer, outcome
 from .f_locked import TABLE, UPDATE, locked
 
 SEPARATE = "Do it on a connection with autocommit=True."
 
 
-def _refused(room: Room, fixed: bool, sql: str, text: str) -> Outcome:
-    connection = room.connect(autocommit=fixed)
-    work = room.attempt(lambda: connection.execute(sql).fetchall())
+def _refused(workspace: Workspace, fixed: bool, sql: str, text: str) -> Outcome:
+    connection = workspace.connect(autocommit=fixed)
+    work = workspace.attempt(lambda: connection.execute(sql).fetchall())
     return outcome(bool(work.error and text in work.error.message), work.error, autocommit="False")
 
 
@@ -21,10 +21,10 @@ def _refused(room: Room, fixed: bool, sql: str, text: str) -> Outcome:
     SEPARATE,
     happens=exists_since(3, 12),
 )
-def wal_refused(room: Room, fixed: bool) -> Outcome:
+def wal_refused(workspace: Workspace, fixed: bool) -> Outcome:
     """A transaction is open from the start."""
     text = "cannot change into wal mode from within a transaction"
-    return _refused(room, fixed, "PRAGMA journal_mode = wal", text)
+    return _refused(workspace, fixed, "PRAGMA journal_mode = wal", text)
 
 
 @failure(
@@ -34,10 +34,10 @@ def wal_refused(room: Room, fixed: bool) -> Outcome:
     SEPARATE,
     happens=exists_since(3, 12),
 )
-def synchronous_refused(room: Room, fixed: bool) -> Outcome:
+def synchronous_refused(workspace: Workspace, fixed: bool) -> Outcome:
     """The same for the safety level."""
     text = "Safety level may not be changed inside a transaction"
-    return _refused(room, fixed, "PRAGMA synchronous = normal", text)
+    return _refused(workspace, fixed, "PRAGMA synchronous = normal", text)
 
 
 @failure(
@@ -47,10 +47,10 @@ def synchronous_refused(room: Room, fixed: bool) -> Outcome:
     "autocommit=True (or isolation_level=None) where you begin yourself.",
     happens=exists_since(3, 12),
 )
-def begin_refused(room: Room, fixed: bool) -> Outcome:
+def begin_refused(workspace: Workspace, fixed: bool) -> Outcome:
     """Python has begun already, and not IMMEDIATE."""
     text = "cannot start a transaction within a transaction"
-    return _refused(room, fixed, "BEGIN IMMEDIATE", text)
+    return _refused(workspace, fixed, "BEGIN IMMEDIATE", text)
 
 
 @failure(
@@ -60,9 +60,9 @@ def begin_refused(room: Room, fixed: bool) -> Outcome:
     SEPARATE,
     happens=exists_since(3, 12),
 )
-def foreign_keys_ignored(room: Room, fixed: bool) -> Outcome:
+def foreign_keys_ignored(workspace: Workspace, fixed: bool) -> Outcome:
     """SQLite ignores the PRAGMA inside a transaction."""
-    connection = room.connect(autocommit=fixed)
+    connection = workspace.connect(autocommit=fixed)
     connection.execute("PRAGMA foreign_keys = on")
     off = integer(connection, "PRAGMA foreign_keys") == 0
     return outcome(off, None, "foreign keys are still not enforced")
@@ -75,17 +75,17 @@ def foreign_keys_ignored(room: Room, fixed: bool) -> Outcome:
     "commit() or rollback() after reading.",
     happens=exists_since(3, 12),
 )
-def pinned_snapshot(room: Room, fixed: bool) -> Outcome:
+def pinned_snapshot(workspace: Workspace, fixed: bool) -> Outcome:
     """B only read, but its transaction is still open when A commits."""
-    room.connect(TABLE).execute("PRAGMA journal_mode = wal").fetchall()
+    workspace.connect(TABLE).execute("PRAGMA journal_mode = wal").fetchall()
     options = {"autocommit": False, "timeout": LONG}  # type: Any
-    first, other = room.shared(**options), room.shared(**options)
+    first, other = workspace.shared(**options), workspace.shared(**options)
     integer(other, "SELECT v FROM t WHERE id = 1")
     if fixed:
         other.rollback()
     first.execute(UPDATE)
     first.commit()
-    work = room.run(lambda: other.execute(UPDATE))
+    work = workspace.run(lambda: other.execute(UPDATE))
     return locked(
         work, LONG, "at once", "wal", "UPDATE", "SQLITE_BUSY_SNAPSHOT", holder="has committed"
     )
@@ -98,9 +98,9 @@ def pinned_snapshot(room: Room, fixed: bool) -> Outcome:
     "execute('ROLLBACK') where you began with execute('BEGIN').",
     happens=exists_since(3, 12),
 )
-def rollback_ignored(room: Room, fixed: bool) -> Outcome:
+def rollback_ignored(workspace: Workspace, fixed: bool) -> Outcome:
     """Even after one's own BEGIN, commit() and rollback() are no-ops."""
-    connection = room.connect(TABLE, autocommit=True)
+    connection = workspace.connect(TABLE, autocommit=True)
     connection.execute("BEGIN")
     connection.execute("DELETE FROM t")
     if fixed:
@@ -118,16 +118,16 @@ def rollback_ignored(room: Room, fixed: bool) -> Outcome:
     "autocommit=False, or BEGIN and ROLLBACK yourself.",
     happens=exists_since(3, 12),
 )
-def with_ignored(room: Room, fixed: bool) -> Outcome:
+def with_ignored(workspace: Workspace, fixed: bool) -> Outcome:
     """An exception in the block does not roll back."""
-    room.connect(TABLE)
-    connection = room.connect(autocommit=not fixed)
+    workspace.connect(TABLE)
+    connection = workspace.connect(autocommit=not fixed)
 
     def fail() -> None:
         with connection:
             connection.execute("DELETE FROM t")
             raise LookupError("the block's own problem")
 
-    room.attempt(fail)
+    workspace.attempt(fail)
     left = integer(connection, "SELECT count(*) FROM t")
     return outcome(left == 0, None, "the failed block's work is stored")

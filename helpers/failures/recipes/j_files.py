@@ -14,7 +14,7 @@ from .common import (
     SHORT,
     Build,
     Outcome,
-    Room,
+    Workspace,
     failure,
     integer,
     outcome,
@@ -31,9 +31,9 @@ def _posix(_build: Build) -> str:
     return ALWAYS if os.name == "posix" else NEVER
 
 
-def _writes_elsewhere(room: Room) -> bool:
+def _writes_elsewhere(workspace: Workspace) -> bool:
     """Whether another process gets the write lock."""
-    command = [sys.executable, "-c", INSERT_ELSEWHERE, room.path]
+    command = [sys.executable, "-c", INSERT_ELSEWHERE, workspace.path]
     return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
 
 
@@ -45,15 +45,15 @@ def _writes_elsewhere(room: Room) -> bool:
     happens=_posix,
     where=CHILD,
 )
-def open_close(room: Room, fixed: bool) -> Outcome:
+def open_close(workspace: Workspace, fixed: bool) -> Outcome:
     """POSIX gives up all locks of a process on a file when it closes any handle of it."""
-    connection = room.connect(TABLE, isolation_level=None)
+    connection = workspace.connect(TABLE, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(UPDATE)
     if not fixed:
-        open(room.path, "rb").close()
-    intruded = _writes_elsewhere(room)
-    work = room.attempt(lambda: connection.execute("COMMIT"))
+        open(workspace.path, "rb").close()
+    intruded = _writes_elsewhere(workspace)
+    work = workspace.attempt(lambda: connection.execute("COMMIT"))
     return outcome(intruded, work.error, "another process wrote during our transaction")
 
 
@@ -77,18 +77,18 @@ def _where_installed(_build: Build) -> str:
     happens=_where_installed,
     where=CHILD,
 )
-def two_libraries(room: Room, fixed: bool) -> Outcome:
+def two_libraries(workspace: Workspace, fixed: bool) -> Outcome:
     """Each library keeps its own list of locks, and the system knows only the process."""
     apsw = _apsw()
     if apsw is None:
         return outcome(False, None, "apsw is not installed")
-    first = room.connect(TABLE, isolation_level=None)
+    first = workspace.connect(TABLE, isolation_level=None)
     first.execute("BEGIN IMMEDIATE")
     if fixed:
-        other = room.connect(isolation_level=None, timeout=SHORT)
+        other = workspace.connect(isolation_level=None, timeout=SHORT)
     else:
-        other = apsw.Connection(room.path)
-    work = room.attempt(lambda: other.execute("BEGIN IMMEDIATE"))
+        other = apsw.Connection(workspace.path)
+    work = workspace.attempt(lambda: other.execute("BEGIN IMMEDIATE"))
     return outcome(work.error is None, work.error, "two writers hold one lock")
 
 
@@ -99,15 +99,15 @@ def two_libraries(room: Room, fixed: bool) -> Outcome:
     "Close every connection first.",
     happens=_posix,
 )
-def deleted(room: Room, fixed: bool) -> Outcome:
+def deleted(workspace: Workspace, fixed: bool) -> Outcome:
     """What a notebook cell with os.remove does when it is run again."""
-    connection = room.connect(TABLE)
+    connection = workspace.connect(TABLE)
     if fixed:
         connection.close()
-    os.remove(room.path)
+    os.remove(workspace.path)
     if fixed:
-        connection = room.connect(TABLE)
-    work = room.attempt(lambda: connection.execute(UPDATE))
+        connection = workspace.connect(TABLE)
+    work = workspace.attempt(lambda: connection.execute(UPDATE))
     readonly = bool(work.error and "readonly" in work.error.message)
     return outcome(readonly, work.error, file_replaced="yes")
 
@@ -120,9 +120,9 @@ def deleted(room: Room, fixed: bool) -> Outcome:
     happens=_posix,
     where=CHILD,
 )
-def fork_close(room: Room, fixed: bool) -> Outcome:
+def fork_close(workspace: Workspace, fixed: bool) -> Outcome:
     """The child's close() rolls back its copy of the transaction, and deletes the journal."""
-    connection = room.connect(TABLE, isolation_level=None)
+    connection = workspace.connect(TABLE, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(UPDATE)
     child = os.fork()
@@ -133,7 +133,7 @@ def fork_close(room: Room, fixed: bool) -> Outcome:
         finally:
             os._exit(0)
     os.waitpid(child, 0)
-    work = room.attempt(lambda: connection.execute("COMMIT"))
+    work = workspace.attempt(lambda: connection.execute("COMMIT"))
     return outcome(bool(work.error and "disk I/O error" in work.error.message), work.error)
 
 
@@ -146,9 +146,9 @@ def fork_close(room: Room, fixed: bool) -> Outcome:
     where=CHILD,
     seconds=40.0,
 )
-def fork_wal(room: Room, fixed: bool) -> Outcome:
+def fork_wal(workspace: Workspace, fixed: bool) -> Outcome:
     """Parent and child share a transaction, not the memory that says how far it got."""
-    connection = room.connect(TABLE, isolation_level=None)
+    connection = workspace.connect(TABLE, isolation_level=None)
     connection.execute("PRAGMA journal_mode = wal").fetchall()
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(UPDATE)
@@ -161,5 +161,5 @@ def fork_wal(room: Room, fixed: bool) -> Outcome:
         finally:
             os._exit(0)
     os.waitpid(child, 0)
-    work = room.attempt(lambda: connection.execute("COMMIT"))
+    work = workspace.attempt(lambda: connection.execute("COMMIT"))
     return outcome(bool(work.error and "locking protocol" in work.error.message), work.error)

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import Any, Callable, List, Optional
 
-from .common import PATIENCE, Room, Work
+from .common import PATIENCE, Work, Workspace
 
 #: Pure C inside SQLite, without the GIL, for seconds.
 SLOW = (
@@ -181,7 +181,7 @@ class Holder:
 
 
 def frozen_while(
-    room: Room,
+    workspace: Workspace,
     held: str,
     holder: Callable[[], Any],
     *queued: Callable[[], Any],
@@ -193,17 +193,17 @@ def frozen_while(
     the last one left in the connection.
 
     Args:
-        room: where the threads run.
+        workspace: where the threads run.
         held: path of the file whose write lock `holder` waits for.
         holder: makes one call into SQLite, which writes to that file.
         *queued: each makes a call on the same connection.
         then: called when Python runs again and nobody computes any more.
     """
     process = Holder(held)
-    works = [room.start(holder)]
+    works = [workspace.start(holder)]
     settle()
     for function in queued:
-        works.append(room.start(function))
+        works.append(workspace.start(function))
     settle()
     freeze(process.release)
     if then:

@@ -1,0 +1,10 @@
+"""What does it look like? Figures with alternative text, tables to be read, progress bars.
+
+Whatever the threads did arrives here as a `History`, an `Audit` or rows; nothing in this room
+runs an experiment. The widgets stand beside what they show: `explorer.SchedulerGame`,
+`failures.look_up`.
+"""
+
+from helpers.display.tables import Table
+
+__all__ = ["Table", "charts", "figures", "progress", "tables"]

@@ -1,0 +1,146 @@
+"""Charts that compare runs: who got how many turns, and how long the unluckiest waited.
+
+A neighbour of `figures`: the same `Picture`, the same palette.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from helpers.display.figures import PALETTE, Picture
+
+#: Entries of the palette for the first run, the second, …; each differs by its hatch as well.
+_SERIES = ("full", "reduced", "damaged", "unacknowledged")
+
+
+class Turns(Protocol):
+    """What `turns` needs of a run; `load.LoadResult` has it."""
+
+    @property
+    def threads(self) -> tuple[str, ...]:
+        """Names, in order."""
+
+    @property
+    def acknowledged(self) -> Mapping[str, int]:
+        """Thread name -> units it was told had succeeded."""
+
+    @property
+    def longest_wait(self) -> Mapping[str, float]:
+        """Thread name -> seconds that its slowest unit took."""
+
+
+def turns(
+    runs: Mapping[str, Turns],
+    title: str,
+    *,
+    alt: str,
+    threads: Mapping[str, str] | None = None,
+) -> Picture:
+    """Two panels, a bar for each thread and run: units acknowledged, and the longest wait.
+
+    Args:
+        runs: label -> run; at most four, all with the same threads.
+        title: above the figure.
+        alt: alternative text: what the bars show, without numbers that differ from run to run.
+        threads: thread name -> what to call it in the figure; by default its name.
+
+    Raises:
+        ValueError: for no run, more than four, or runs whose threads differ.
+    """
+    if not 1 <= len(runs) <= len(_SERIES):
+        raise ValueError(f"give 1 to {len(_SERIES)} runs, not {len(runs)}")
+    names = next(iter(runs.values())).threads
+    if any(run.threads != names for run in runs.values()):
+        raise ValueError("all runs must have the same threads")
+    labels = [(threads or {}).get(name, name) for name in names]
+    figure = Figure(figsize=(8.5, 1.5 + 0.24 * len(names) * len(runs)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    units = {label: [run.acknowledged[name] for name in names] for label, run in runs.items()}
+    waits = {label: [run.longest_wait[name] * 1e3 for name in names] for label, run in runs.items()}
+    _bars(left, units, "units of work acknowledged")
+    _bars(right, waits, "longest wait, in milliseconds")
+    left.set_yticks(range(len(names)), labels)
+    left.set_ylim(len(names) - 0.5, -0.5)
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    handles, _ = left.get_legend_handles_labels()
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    return Picture(figure, alt)
+
+
+def _bars(axes: Axes, series: Mapping[str, Sequence[float]], label: str) -> None:
+    """One group of bars a lane, one bar of it for each entry of `series`."""
+    height = 0.8 / len(series)
+    for number, (name, values) in enumerate(series.items()):
+        style = PALETTE[_SERIES[number]]
+        offset = (number - (len(series) - 1) / 2) * height
+        bars = axes.barh(
+            [lane + offset for lane in range(len(values))], values, height=height, label=name,
+            facecolor=style.color, hatch=style.hatch, edgecolor="white", linewidth=0.5,
+        )  # fmt: skip
+        axes.bar_label(bars, fmt="{:.0f}", padding=3, fontsize=8)
+    axes.margins(x=0.15)
+    axes.set_xlabel(label)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+#: Colour, marker and line of the first curve, the second, …: where curves lie on each other,
+#: the solid one is seen between the dashes of those above it.
+_STYLES = (
+    (PALETTE["stored"].color, "o", "-"),
+    (PALETTE["lost"].color, "s", "--"),
+    (PALETTE["reduced"].color, "^", "-."),
+    (PALETTE["unacknowledged"].color, "D", ":"),
+)
+
+
+def curves(
+    series: Mapping[str, Mapping[float, float]],
+    title: str,
+    *,
+    x: str,
+    y: str,
+    alt: str,
+    logarithmic: bool = False,
+) -> Picture:
+    """One curve for each entry of `series`, named in a legend.
+
+    Args:
+        series: label -> x -> y; at most four labels.
+        title: above the figure.
+        x: what the horizontal axis shows, with the unit.
+        y: what the vertical axis shows, with the unit.
+        alt: alternative text: what the curves show, without numbers that differ from run to run.
+        logarithmic: whether both axes are; then all numbers must be more than 0.
+
+    Raises:
+        ValueError: for no series, more than four, or one without points.
+    """
+    if not 1 <= len(series) <= len(_STYLES) or not all(series.values()):
+        raise ValueError(
+            f"give 1 to {len(_STYLES)} series with at least one point each, not {len(series)}"
+        )
+    figure = Figure(figsize=(8.5, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for (label, points), (color, marker, line) in zip(series.items(), _STYLES, strict=False):
+        axes.plot(
+            list(points), list(points.values()), label=label, color=color, marker=marker,
+            linestyle=line, linewidth=2, markersize=7, markeredgecolor="white",
+        )  # fmt: skip
+    if logarithmic:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.set_title(title, fontsize=11, loc="left")
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(series) > 1:
+        figure.legend(loc="outside lower center", ncols=len(series), frameon=False)
+    return Picture(figure, alt)

@@ -1,0 +1,1 @@
+"""Private: the threads, who of them runs, who waits for whom."""

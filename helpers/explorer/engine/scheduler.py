@@ -1,0 +1,424 @@
+"""Baton passing: real threads, of which exactly one runs at a time, in an order you choose.
+
+Every thread of a program is an `Actor`, played by a real thread that is parked on a raw
+lock of its own. A thread that reaches a scheduling point (`Scheduler.point`) picks the
+next one and wakes it; picking itself costs no switch. Which one is picked is decided by
+a `SchedulingPolicy`: a list of names, a depth-first search, a random number.
+
+The architecture is that of CHESS (Musuvathi et al., OSDI 2008), loom and shuttle: make
+threads take turns, switch only at synchronisation, replay from the start.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from _thread import get_ident
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from helpers.explorer.engine.actors import Actor, Cancelled, Crew
+from helpers.explorer.engine.baton import Baton
+from helpers.explorer.engine.deadlocks import cycle, why_over
+from helpers.explorer.program import Step
+
+#: How a schedule names the expiry of a thread's timeout.
+TIMEOUT = ":timeout"
+
+
+class ScheduleError(RuntimeError):
+    """A schedule names a thread that cannot take a step now; the message says why."""
+
+
+class Diverged(RuntimeError):
+    """The same schedule led to another step: the program depends on something else too."""
+
+
+class LentToAnother(RuntimeError):
+    """A thread used a connection that another thread has checked out of a pool."""
+
+    def __init__(self, connection: int, borrower: str, user: str) -> None:
+        super().__init__(
+            f"{user} used connection {connection}, which {borrower} had checked out of the pool: "
+            "the threads share it. Explore the program again: its connections now count as shared"
+        )
+
+
+class SchedulingPolicy(Protocol):
+    """Decides which thread takes the next step."""
+
+    def pick(self, scheduler: Scheduler, offers: list[str]) -> str | None:
+        """One of `offers` (names, or one ``name:timeout``), or None to stop the run here."""
+
+    def erased(self, name: str) -> None:
+        """The last pick was a retry that failed and changed nothing: it never happened."""
+
+
+#: The run in progress; there is at most one in a process. A variable of the module: an attribute
+#: of the class could not change without undoing Python's caches of the class's methods.
+_active: Scheduler | None = None
+
+
+def set_active(run: Scheduler | None) -> Scheduler | None:
+    """Say which run is in progress; returns what was said before."""
+    global _active
+    before, _active = _active, run
+    return before
+
+
+def alone(things: list[Any]) -> bool:
+    """Whether nothing refers to any of `things` but this list."""
+    return all(count <= _ALONE for count in _references(things))
+
+
+def _references(things: list[Any]) -> list[int]:
+    return [sys.getrefcount(thing) for thing in things]
+
+
+(_ALONE,) = _references([object()])
+
+
+class Scheduler(Baton):
+    """One run of a program: who is where, who may go on, what has happened so far.
+
+    With `track`, each step notes the shared resources that it touched.
+    """
+
+    def __init__(
+        self, crew: Crew, chooser: SchedulingPolicy, step_limit: int, track: bool, is_wal: bool
+    ) -> None:
+        super().__init__()
+        self.crew = crew
+        self.chooser = chooser
+        self.step_limit = step_limit
+        self.track = track
+        self.is_wal = is_wal
+        self.lends = True  # what a pool lends to a thread is that thread's own
+        self.found_shared: set[str] = set()  # see `helpers.explorer.engine.privacy`
+        self.expire = False  # every timeout counts as 0
+        self.may_connect = False  # the connection being opened is not the program's
+        self.clock = 0.0  # seconds that the program has waited, see `helpers.explorer.steps.clock`
+        self.name = "the program"  # while it is set up
+        self.random: random.Random | None = None
+        self.commits = 0  # versions of the database so far, for naming snapshots
+        self.unstarted: list[Actor] = []
+        self.last: tuple[list[Actor], str, Callable[[], Any]] | None = None
+        self.steps: list[Step] = []
+        self.tried: set[str] = set()  # failed retries at this node
+        self.connections: list[Any] = []
+        self.notes: list[str] = []
+        self.cycles: list[str] = []  # circles of locks that a timeout broke
+        self.pending: dict[str, str] = {}  # the four that follow: where everybody stood
+        self.blocked: dict[str, str] = {}  # when the run stopped
+        self.lines: dict[str, int] = {}
+        self.choices: list[str] = []
+        self.failure: BaseException | None = None
+        self.names: dict[str, int] = {}
+        self.observer: Callable[[int], None] | None = None  # called after each step
+        self.setting_up = get_ident()  # the controller's thread while it prepares the run
+
+    # -- called by the controller ------------------------------------------------------
+
+    def add(self, name: str, job: Callable[[], Any]) -> Actor:
+        """Make an actor; it runs to its first step before the next step of anybody."""
+        unique, number = name, 1
+        while unique in self.actors:
+            number += 1
+            unique = f"{name} {number}"
+        actor = self.actors[unique] = Actor(unique, job)
+        active = set_active(None)  # a worker's own locks are real ones
+        try:
+            self.crew.give(actor, self)
+        finally:
+            set_active(active)
+        self.unstarted.append(actor)
+        return actor
+
+    def add_after(self, actors: Iterable[Actor], name: str, job: Callable[[], Any]) -> None:
+        """Make an actor as soon as all of `actors` have ended."""
+        self.last = (list(actors), name, job)
+
+    def run(self, at_stop: Callable[[], None] | None = None) -> None:
+        """Run until the chooser stops, or all have ended, or nobody can go on.
+
+        `at_stop` is called then, while those who have not ended are still parked.
+
+        Raises:
+            Diverged, ScheduleError: from the chooser.
+            RuntimeError: if a thread can be neither stepped nor stopped.
+        """
+        self.setting_up = 0
+        try:
+            first = self._next()
+            if first is not None:
+                self.lend_baton(first)
+            if at_stop is not None:
+                at_stop()
+        finally:
+            self.cancel()
+        if self.failure is not None:
+            raise self.failure
+
+    def close(self) -> bool:
+        """Close what is open and let go of it, or it would wait for the garbage collector.
+
+        Returns whether that was all: a cursor that is alive keeps its connection half open, with
+        its locks, even after `close`.
+        """
+        for actor in self.actors.values():
+            actor.let_go()
+        self.last = self.observer = None
+        connections, self.connections = self.connections, []
+        for number in range(len(connections)):
+            connections[number].abandon()
+        return alone(connections)
+
+    # -- called by the program's threads -----------------------------------------------
+
+    def me(self) -> Actor | None:
+        """The actor whose thread is calling; None for any other thread."""
+        actor = self.running
+        return actor if actor is not None and actor.ident == get_ident() else None
+
+    @staticmethod
+    def here() -> Scheduler | None:
+        """The run to which the calling thread belongs: as an actor, or while it prepares it."""
+        run = _active
+        if run is None or (run.me() is None and run.setting_up != get_ident()):
+            return None
+        return run
+
+    def point(
+        self,
+        label: str,
+        sql: str = "",
+        connection: int = 0,
+        parameters: object = None,
+        ready: Callable[[], bool] | None = None,
+        timeout: float | None = None,
+        holders: Callable[[], Iterable[tuple[Actor | None, str]]] | None = None,
+        wants: str = "",
+    ) -> bool:
+        """Park before a step until it is picked; False if its timeout expired instead.
+
+        `ready` says whether the step can be taken now (None: always); `holders` who is in
+        the way and with what; `wants` names what is waited for.
+
+        Raises:
+            Cancelled: the run is over.
+        """
+        actor = self.running
+        assert actor is not None
+        if actor.cancelled:
+            raise Cancelled
+        actor.label, actor.sql, actor.parameters = label, sql, parameters
+        actor.connection, actor.ready, actor.timeout = connection, ready, timeout
+        actor.holders, actor.wants = holders, wants
+        actor.since = len(self.steps)
+        self._hand_over(actor, self._next())
+        return not actor.timed_out
+
+    def sleep(self, seconds: float) -> None:
+        """A step that gives way: a second sleep in a row needs a step of somebody else first."""
+        until = self.clock + seconds
+        actor = self.running
+        assert actor is not None
+        name, slept = actor.name, actor.slept
+        alone = slept >= 0 and all(step.thread == name for step in self.steps[slept:])
+        arrived = len(self.steps)
+        actor.sleeping = alone
+        moved = (lambda: any(s.thread != name for s in self.steps[arrived:])) if alone else None
+        try:
+            self.point("sleep", ready=moved)
+        finally:
+            actor.sleeping = False
+        actor.slept = len(self.steps)
+        self.clock = max(self.clock, until)
+        self.touch("everything", "w")
+
+    def wait_for_file(self, connection: Any, phase: object) -> bool:
+        """SQLite would wait: park; True to try again, False when the timeout has expired.
+
+        `phase` describes what the call holds by now: a retry that fails in the phase in
+        which it began has changed nothing, and is erased from the schedule.
+        """
+        actor = self.running
+        assert actor is not None
+        if actor.cancelled:
+            return False
+        if actor.retrying and actor.phase == phase:
+            self.steps.pop()
+            self.schedule.pop()
+            actor.taken -= 1
+            actor.attempted, actor.in_the_way = len(self.steps), self._locks(connection)
+            self.tried.add(actor.name)
+            self.chooser.erased(actor.name)
+            chosen = self._decide()
+        else:
+            actor.step.outcome = "waits"
+            if not actor.retrying:
+                actor.since = len(self.steps)
+            actor.waiting, actor.phase = connection, phase
+            actor.attempted, actor.in_the_way = len(self.steps), self._locks(connection)
+            self.touch("waiters", "w")
+            chosen = self._next()
+        actor.retrying = True
+        try:
+            self._hand_over(actor, chosen)
+        except Cancelled:
+            return False
+        return not actor.timed_out
+
+    def _locks(self, waiting: Any) -> list[tuple[object, ...]]:
+        """The locks of all other connections: while they stay the same, `waiting` waits in vain."""
+        return [other.seen_by_others() for other in self.connections if other is not waiting]
+
+    def arrived(self, actor: Actor) -> None:
+        """The call that may have waited is over."""
+        actor.waiting = None
+        actor.retrying = False
+        if actor.cancelled:
+            raise Cancelled
+
+    def touch(self, resource: str, mode: str) -> None:
+        """Note that the step being taken reads (``r``) or changes (``w``) a shared resource."""
+        actor = self.running
+        if not self.track or self.cancelling or actor is None:
+            return
+        if actor.step.touched.get(resource) != "w":
+            actor.step.touched[resource] = mode
+
+    def finish(self, actor: Actor) -> None:
+        """The actor's function is over: close what it left open, pass the baton on."""
+        try:
+            self._close_connections(actor)
+        finally:
+            actor.done = True
+            assert actor.worker is not None
+            self.crew.idle.append(actor.worker)
+        last = None if self.cancelling else self.last
+        if last is not None and all(before.done for before in last[0]):
+            (_, name, job), self.last = last, None
+            self.add(name, job).is_last = True
+        chosen = None if self.cancelling else self._next()
+        self.pass_on(chosen)
+
+    def _close_connections(self, actor: Actor) -> None:
+        """What happens when a thread ends: its thread-locals go, its connections are closed."""
+        actor.ending = True
+        for values in actor.locals:
+            values.clear()
+        for connection in actor.connections:
+            if connection.leave():
+                self.notes.append(f"{actor.name} ended with an open transaction: rolled back")
+
+    def give_up(self, failure: Exception) -> Cancelled:
+        """End the run with `failure`; the thread that found it raises what is returned."""
+        self.failure = failure
+        if self.running is not None:
+            self.running.cancelled = True
+        return Cancelled()
+
+    def number(self, kind: str) -> int:
+        """The next number of its kind in this run, from 1: stable names for resources."""
+        self.names[kind] = self.names.get(kind, 0) + 1
+        return self.names[kind]
+
+    # -- choosing ----------------------------------------------------------------------
+
+    def _hand_over(self, actor: Actor, chosen: Actor | None) -> None:
+        if chosen is not actor:
+            self.pass_on(chosen)
+            assert actor.worker is not None
+            actor.worker.go.acquire()
+        if actor.cancelled:
+            raise Cancelled
+
+    def _next(self) -> Actor | None:
+        """The actor to run now: one that has not started, else the chooser's; None to stop."""
+        if self.failure is not None:
+            return None
+        if self.unstarted:
+            return self.unstarted.pop(0)
+        if self.tried:
+            self.tried.clear()
+        return self._decide()
+
+    def _decide(self) -> Actor | None:
+        try:
+            if self.observer is not None:
+                self.may_connect = True
+                self.observer(len(self.steps))
+                self.may_connect = False
+            offers = self.offers()
+            if self._is_over(offers):
+                return None
+            decision = self.chooser.pick(self, offers)
+            return None if decision is None else self._begin_step(decision)
+        except Exception as error:
+            self.failure = error
+            return None
+
+    def _is_over(self, offers: list[str]) -> bool:
+        if not offers:
+            self.ended = self.ended or why_over(self.actors.values())
+        elif len(self.steps) >= self.step_limit:
+            last = self.steps[-1].thread
+            self.ended = f"endless: cut after {self.step_limit} steps, {last} was last"
+        else:
+            return False
+        return True
+
+    def _begin_step(self, decision: str) -> Actor:
+        actor = self.actors.get(decision) or self.actors[decision.removesuffix(TIMEOUT)]
+        number = len(self.steps)
+        began = number if actor.waiting is None else actor.since - 1
+        actor.step = Step(
+            actor.name, actor.label, actor.sql, actor.connection, actor.parameters, began
+        )
+        actor.timed_out = decision != actor.name
+        if actor.timed_out:
+            self._note_timeout(actor)
+        actor.taken += 1
+        self.steps.append(actor.step)
+        self.schedule.append(decision)
+        return actor
+
+    def _note_timeout(self, actor: Actor) -> None:
+        actor.step.outcome = "timeout"
+        self.clock += actor.waiting.patience if actor.waiting is not None else actor.timeout or 0
+        if self.track:
+            actor.step.touched["everything"] = "w"
+        circle = cycle(actor)
+        if circle:
+            self.cycles.append(circle)
+
+    def offers(self) -> list[str]:
+        """Who may be picked: those who can go on; if none, sleepers; if none, one timeout."""
+        retries: list[str] = []  # first: a retry that fails is erased
+        late: list[str] = []  # retries that can only fail, as far as the locks tell
+        ready: list[str] = []
+        sleepers: list[str] = []
+        patient: list[Actor] = []
+        progress = len(self.steps)
+        for name, actor in self.actors.items():
+            if actor.done:
+                continue
+            if actor.waiting is not None:
+                patient.append(actor)
+                if progress > actor.attempted and name not in self.tried:
+                    in_vain = actor.in_the_way == self._locks(actor.waiting)
+                    (late if in_vain else retries).append(name)
+            elif actor.ready is None or actor.ready():
+                ready.append(name)
+            elif actor.sleeping:
+                sleepers.append(name)
+            elif actor.timeout is not None:
+                patient.append(actor)
+        if retries or ready or sleepers:
+            return retries + ready or sleepers
+        if late:
+            return late
+        if patient:
+            return [min(patient, key=lambda actor: actor.since).name + TIMEOUT]
+        return []

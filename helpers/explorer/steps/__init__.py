@@ -1,0 +1,1 @@
+"""Private: what is a step. SQLite's calls, Python's primitives, SQLAlchemy's pools."""

@@ -1,0 +1,451 @@
+"""`sqlite3` connections whose every call is a step.
+
+While a program is explored, `sqlite3.connect` gives its threads a `SteppingConnection`: a
+real connection, except that each call parks its thread first (`Scheduler.point`). A
+step is the call and the Python code up to the next one.
+
+A SELECT and the first fetch from it are one step, for SQLite reads the first row in
+``execute``; later fetches are steps. ``close`` and ``commit`` without an open transaction
+are steps only where other threads may use the connection (``check_same_thread=False``).
+There, the implicit BEGIN is two steps of its own, "is a transaction open?" and "BEGIN",
+because `sqlite3` looks first and begins later, and another thread may come in between.
+
+The transaction control of `sqlite3` (``isolation_level``, ``autocommit``) is done here, in
+Python, over a connection that leaves it alone, so that its steps can be told apart.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Literal
+
+from helpers.explorer.engine.actors import Actor, Cancelled
+from helpers.explorer.engine.privacy import Private, private
+from helpers.explorer.engine.scheduler import LentToAnother, Scheduler
+from helpers.explorer.steps.cursors import SteppingCursor
+from helpers.explorer.steps.statements import Statement, classify
+from helpers.explorer.steps.waiting import LOCKS, TRANSACTION, Waiting
+from helpers.explorer.steps.watched import WatchedConnection
+from helpers.history import CallError, Text
+
+_LEGACY = -1  # sqlite3.LEGACY_TRANSACTION_CONTROL, which Python 3.11 does not have
+
+
+class SteppingConnection(WatchedConnection):
+    """A connection of a program that is being explored; takes what `sqlite3.connect` takes."""
+
+    __slots__ = (
+        "__weakref__", "_level", "_regime", "_waiting", "decides_by_rule", "lent", "number",
+        "owner", "phase", "pooled", "private", "scheduler", "shared", "snapshot",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        waiting: Waiting,
+        database: Any,
+        timeout: float = 5.0,
+        detect_types: int = 0,
+        isolation_level: str | None = "",
+        check_same_thread: bool = True,
+        factory: Any = None,
+        cached_statements: int = 128,
+        uri: bool = False,
+        autocommit: int = _LEGACY,
+    ) -> None:
+        if factory is not None and factory is not sqlite3.Connection:
+            raise TypeError("a connection factory cannot be explored: leave factory= out")
+        if autocommit != _LEGACY and sys.version_info < (3, 12):
+            raise TypeError("'autocommit' is an invalid keyword argument for Connection()")
+        scheduler.may_connect = True
+        try:
+            super().__init__(
+                database,
+                timeout=0,
+                detect_types=detect_types,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=cached_statements,
+                uri=uri,
+            )
+        finally:
+            scheduler.may_connect = False
+        self.scheduler = scheduler
+        self._waiting = waiting
+        self.decides_by_rule = waiting.name == "rule"
+        self._level = isolation_level
+        self._regime = autocommit
+        self.private: Private | None = (
+            None if check_same_thread else private(scheduler, "connection")
+        )
+        self.shared = not check_same_thread and self.private is None
+        self.pooled = self.lent = False
+        self.patience = timeout
+        self.owner = scheduler.me()
+        self.occupant = None
+        self.phase = (0, 0)
+        self.handle = 0
+        self.rule_state = self.rule_lock = self.rule_unfinished = self.rule_unknown = 0
+        self.rule_splits = False
+        self.is_wal = scheduler.is_wal
+        self.failure = None
+        self.closed = False
+        self.snapshot = 0
+        self.number = scheduler.number("connection")
+        scheduler.connections.append(self)
+        if self.owner is not None and check_same_thread:
+            self.owner.connections.append(self)
+        waiting.adopt(self)
+        if autocommit == 0:
+            self.raw("BEGIN")
+
+    # -- what the scheduler and the waiting need ---------------------------------------
+
+    def state(self) -> tuple[int, int]:
+        """Transaction state and lock level; as noted last while a thread waits inside."""
+        if self.closed:
+            return (0, 0)
+        if self.occupant is not None and self.occupant is not self.scheduler.running:
+            return self.phase
+        return (self._waiting.transaction(self), self._waiting.lock(self))
+
+    def seen_by_others(self) -> tuple[object, ...]:
+        """What may keep others waiting: while it stays the same, they wait in vain.
+
+        The rule of waiting cannot follow every statement, but knows when it could not.
+        """
+        if self.closed or not self.decides_by_rule:
+            return self.state()
+        known = not self.rule_unknown
+        return (*self.state(), self.rule_unknown, known or self.open_transaction)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a transaction is open, as far as can be told while a thread waits inside."""
+        if self.occupant is not None and self.occupant is not self.scheduler.running:
+            return False
+        if self.rule_splits:  # this BEGIN is the rule's, not the program's
+            return False
+        return self.open_transaction
+
+    def wait(self, phase: tuple[int, int]) -> bool:
+        """SQLite would wait in this connection: see `Scheduler.wait_for_file`."""
+        self.phase = phase
+        self._touch_file("w" if phase[1] >= 2 else "r", "w")
+        return self.scheduler.wait_for_file(self, phase)
+
+    def holders(self) -> list[tuple[Actor | None, str]]:
+        """Who holds locks on the file that this connection waits for, writers first."""
+        others = [
+            (other.state()[0], other.owner)
+            for other in self.scheduler.connections
+            if other is not self
+        ]
+        held = [(state, owner) for state, owner in others if state]
+        held.sort(key=lambda pair: -pair[0])
+        return [(owner, f"a {TRANSACTION[state]} transaction") for state, owner in held]
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for a lock on the file at all."""
+        return bool(self.patience) and not self.scheduler.expire
+
+    def leave(self) -> bool:
+        """Close at the end of a thread; True if a transaction was open."""
+        if self.closed:
+            return False
+        pending = self.open_transaction and self._regime == _LEGACY
+        self._close()
+        return pending
+
+    def abandon(self) -> None:
+        """Close after the run: who still refers to it finds it closed."""
+        self.closed = True
+        super().close()
+
+    def lend(self, borrower: Actor | None) -> None:
+        """A pool lends it to one thread, or (None) has taken it back: nobody else uses it."""
+        if self.scheduler.lends:
+            self.shared, self.pooled, self.private = False, True, None
+            self.owner = borrower
+            self.lent = borrower is not None
+
+    # -- one step ----------------------------------------------------------------------
+
+    def enter(self, label: str, sql: str = "", parameters: object = None) -> Actor | None:
+        """Park before a call; the actor that makes it, None outside of a program."""
+        scheduler = self.scheduler
+        actor = scheduler.me()
+        if actor is None:
+            return None
+        if self.private is not None:
+            self._use(is_step=True)
+        if not self.shared:
+            if actor is not self.owner:
+                self._wrong_thread(actor)
+            scheduler.point(label, sql, self.number, parameters)
+        else:
+            scheduler.point(
+                label,
+                sql,
+                self.number,
+                parameters,
+                ready=self._is_free,
+                holders=self._users,
+                wants=f"connection {self.number}",
+            )
+            self.owner = actor
+            scheduler.touch(f"connection {self.number}", "w")
+        return actor
+
+    def _is_free(self) -> bool:
+        return self.occupant is None
+
+    def _users(self) -> list[tuple[Actor | None, str]]:
+        return [(self.occupant, f"connection {self.number}")]
+
+    def _wrong_thread(self, actor: Actor) -> None:
+        if self.lent and self.owner is not None:
+            found = LentToAnother(self.number, self.owner.name, actor.name)
+            raise self.scheduler.give_up(found)
+        if self.owner is not None:
+            raise sqlite3.ProgrammingError(
+                "SQLite objects created in a thread can only be used in that same thread. The "
+                f"object was created in thread {self.owner.name} and this is thread {actor.name}."
+            )
+
+    def _use(self, is_step: bool = False) -> None:
+        """A private connection that another thread uses is shared from now on."""
+        if self.private is None:
+            return
+        if self.private.ends(self.scheduler):
+            self.private, self.shared = None, True
+        elif not is_step:
+            self.private.note()
+
+    def call(
+        self, actor: Actor | None, kind: str, call: Callable[..., Any], *arguments: Any
+    ) -> Any:
+        """Make one call of SQLite inside the step that was just entered."""
+        if actor is None:
+            return call(*arguments)
+        scheduler = self.scheduler
+        before = self.state()[0] if scheduler.track else 0
+        self.occupant = actor
+        try:
+            return self._waiting.perform(self, kind, call, *arguments)
+        except sqlite3.Error as error:
+            if not actor.cancelled:
+                actor.step.error = CallError.of(error)
+                if actor.step.outcome != "timeout":
+                    actor.step.outcome = "error"
+            raise
+        finally:
+            self.occupant = None
+            scheduler.arrived(actor)
+            if self.failure is not None:
+                failure, self.failure = self.failure, None
+                raise failure
+            if scheduler.track:
+                self._note_footprint(before, actor, kind)
+
+    def _note_footprint(self, before: int, actor: Actor, kind: str) -> None:
+        """What the call read or changed that other threads may notice.
+
+        ``file`` stands for the committed rows and the readers' locks, ``write lock`` for
+        RESERVED. Inside a transaction that has its lock already, nobody else can notice.
+        """
+        after, lock = self.state()
+        written = before == 2 if kind == "commit" else kind in ("insert", "change") and not before
+        if written and not after and actor.step.error is None:
+            self.scheduler.commits += 1
+        if actor.step.error is not None and actor.step.error.sqlite_errorname.startswith(
+            "SQLITE_BUSY"
+        ):
+            self._touch_file("r", "r")
+        if before == after:
+            if before == 0 and kind not in ("begin", "commit", "end"):
+                self._touch_file(*(("r", "") if kind == "read" else ("w", "w")))
+        elif 2 in (before, after):
+            self._touch_file("w" if before == 2 or lock == 4 else "r", "w")
+        else:
+            self._touch_file("r", "")
+        if before == 0 and after:
+            self.snapshot = self.scheduler.commits
+
+    def _touch_file(self, file: str, write_lock: str) -> None:
+        self.scheduler.touch("file", file)
+        if write_lock:
+            self.scheduler.touch("write lock", write_lock)
+
+    def statement(
+        self,
+        cursor: sqlite3.Cursor,
+        sql: str,
+        parameters: Any,
+        call: Any,
+        parts: Iterable[Any] = (),
+    ) -> Any:
+        """One statement of a cursor: its steps, its implicit BEGIN, its calls."""
+        what = classify(sql)
+        if what.kind == "flag":
+            self._use()
+            if not self.shared:
+                return self._flag(cursor, sql)
+        actor = self.enter(what.label, sql, parameters)
+        legacy = what.implicit and self._level is not None and self._regime == _LEGACY
+        if legacy and not self.open_transaction:
+            actor = self._begin(actor, what, sql, parameters)
+        if what.busy_timeout is not None:
+            self.patience = what.busy_timeout
+        for part in parts or (parameters,):
+            self.call(actor, what.kind, call, cursor, sql, part)
+        if what.busy_timeout is not None:  # the PRAGMA has replaced the handler
+            self._waiting.adopt(self)
+        return actor
+
+    def _flag(self, cursor: sqlite3.Cursor, sql: str) -> None:
+        """A PRAGMA that touches no file, on a connection of this thread alone: no step."""
+        actor = self.scheduler.me()
+        if actor is not None and actor is not self.owner:
+            self._wrong_thread(actor)
+        sqlite3.Cursor.execute(cursor, sql)
+
+    def _begin(
+        self, actor: Actor | None, what: Statement, sql: str, parameters: Any
+    ) -> Actor | None:
+        """The BEGIN that `sqlite3` sends before a change."""
+        begin = f"BEGIN {self._level}".strip()
+        if actor is None or not self.shared:
+            if actor is not None:
+                actor.step.before = begin
+                self._use()
+            self.call(actor, classify(begin).kind, self.raw, begin)
+            return actor
+        actor.step.label = f"is a transaction open? no ({what.label})"
+        actor.step.sql = ""
+        actor = self.enter(f"{begin} (implicit)", begin)
+        self.call(actor, classify(begin).kind, self.raw, begin)
+        return self.enter(what.label, sql, parameters)
+
+    def _end(self, operation: str, call: Callable[[], Any]) -> None:
+        """COMMIT or ROLLBACK through a method of the connection."""
+        self._use()
+        if self._regime == 1 or (not self.shared and not self.open_transaction):
+            return
+        actor = self.enter(operation, operation)
+        if not self.open_transaction:
+            if actor is not None:
+                actor.step.sql = ""
+                actor.step.result = Text("no transaction is open: nothing to do")
+            return
+        self.call(actor, classify(operation).kind, call)
+        if self._regime == 0:
+            self.raw("BEGIN")
+
+    # -- the interface of sqlite3.Connection -------------------------------------------
+
+    @property
+    def in_transaction(self) -> bool:
+        """As `sqlite3.Connection.in_transaction`; waits while another thread is inside."""
+        self._use()
+        if self.occupant is not None and self.scheduler.me() is not self.occupant:
+            self.enter("in_transaction")
+        return self.open_transaction
+
+    @property
+    def isolation_level(self) -> Any:
+        """As `sqlite3.Connection.isolation_level`."""
+        return self._level
+
+    @isolation_level.setter
+    def isolation_level(self, level: Any) -> None:
+        if level is None and self.has_begun:
+            self.commit()
+        self._level = level
+
+    @property
+    def autocommit(self) -> Any:
+        """As `sqlite3.Connection.autocommit`; it cannot be set here."""
+        return bool(self._regime) if self._regime in (0, 1) else self._regime
+
+    def cursor(self, factory: Any = None) -> Any:
+        """A cursor whose calls are steps."""
+        self._use(is_step=True)
+        actor = self.scheduler.me()
+        if actor is not None and not self.shared and actor is not self.owner:
+            self._wrong_thread(actor)
+        return super().cursor(SteppingCursor if factory is None else factory)
+
+    def execute(self, sql: str, parameters: Any = (), /) -> Any:
+        """As `sqlite3.Connection.execute`."""
+        return super().cursor(SteppingCursor).execute(sql, parameters)
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> Any:
+        """As `sqlite3.Connection.executemany`."""
+        return self.cursor().executemany(sql, parameters)
+
+    def executescript(self, sql_script: str, /) -> Any:
+        """As `sqlite3.Connection.executescript`, a step for each statement."""
+        return self.cursor().executescript(sql_script)
+
+    def commit(self) -> None:
+        """As `sqlite3.Connection.commit`."""
+        self._end("COMMIT", lambda: sqlite3.Connection.commit(self))
+
+    def rollback(self) -> None:
+        """As `sqlite3.Connection.rollback`; done at once when the run is over.
+
+        A library that cleans up with it would report a rollback that raises.
+        """
+        try:
+            self._end("ROLLBACK", lambda: sqlite3.Connection.rollback(self))
+        except Cancelled:
+            self._roll_back_at_the_end()
+
+    def _roll_back_at_the_end(self) -> None:
+        if not self.closed:
+            sqlite3.Connection.rollback(self)
+
+    def close(self) -> None:
+        """As `sqlite3.Connection.close`: what is not committed is rolled back."""
+        actor = self.scheduler.me()
+        if self.closed or actor is None or actor.cancelled or actor.ending:
+            self._close()
+            return
+        self._use()
+        if self.shared or self.open_transaction:
+            self.enter("close")
+        self._close()
+
+    def _close(self) -> None:
+        before = 0 if self.closed or not self.scheduler.track else self.state()[0]
+        self.closed = True
+        super().close()
+        if before:
+            self._touch_file("w" if before == 2 else "r", "w" if before == 2 else "")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Literal[False]:
+        if kind is not None:
+            self.rollback()
+            return False
+        try:
+            self.commit()
+        except sqlite3.Error:
+            self.rollback()
+            raise
+        return False
+
+
+def lock_text(connection: SteppingConnection) -> tuple[str, str]:
+    """Transaction state and lock of a connection in words."""
+    state, lock = connection.state()
+    return TRANSACTION[state], LOCKS[lock]

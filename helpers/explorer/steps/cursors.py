@@ -1,0 +1,117 @@
+"""`sqlite3` cursors whose calls are steps."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from helpers.explorer.engine.actors import Actor
+from helpers.explorer.engine.scheduler import Scheduler
+from helpers.explorer.steps.statements import classify, statements
+
+
+class Steps(Protocol):
+    """A connection whose calls are steps, as a cursor sees it."""
+
+    isolation_level: str | None
+    decides_by_rule: bool
+    scheduler: Scheduler
+
+    @property
+    def open_transaction(self) -> bool:
+        """Whether a transaction is open."""
+
+    def enter(self, label: str, sql: str = "", parameters: object = None) -> Actor | None:
+        """Park before a call; the actor that makes it."""
+
+    def call(
+        self, actor: Actor | None, kind: str, call: Callable[..., Any], *arguments: Any
+    ) -> Any:
+        """Make one call of SQLite inside the step that was just entered."""
+
+    def statement(
+        self,
+        cursor: sqlite3.Cursor,
+        sql: str,
+        parameters: Any,
+        call: Any,
+        parts: Iterable[Any] = (),
+    ) -> Any:
+        """One statement of a cursor: its steps, its implicit BEGIN, its calls."""
+
+    def commit(self) -> None:
+        """A step, where a transaction is open."""
+
+
+class SteppingCursor(sqlite3.Cursor):
+    """A cursor whose calls are steps."""
+
+    __slots__ = ("_step",)
+
+    connection: Steps  # type: ignore[assignment]
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self._step: object = None  # the step that executed it, until the first fetch
+
+    def execute(self, sql: str, parameters: Any = (), /) -> SteppingCursor:
+        """As `sqlite3.Cursor.execute`."""
+        actor = self.connection.statement(self, sql, parameters, sqlite3.Cursor.execute)
+        self._step = actor and actor.step
+        return self
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> SteppingCursor:
+        """As `sqlite3.Cursor.executemany`."""
+        connection, rows, many = self.connection, list(parameters), sqlite3.Cursor.executemany
+        # In autocommit each row is a transaction; the rule has to see them one by one.
+        alone = connection.decides_by_rule and not connection.open_transaction
+        parts = [[row] for row in rows] if alone and connection.isolation_level is None else []
+        connection.statement(self, sql, rows, many, parts)
+        return self
+
+    def executescript(self, sql_script: str, /) -> SteppingCursor:
+        """As `sqlite3.Cursor.executescript`: commits first, then a step per statement."""
+        if self.connection.open_transaction:
+            self.connection.commit()
+        connection = self.connection
+        for statement in statements(sql_script):
+            what = classify(statement)
+            actor = connection.enter(what.label, statement)
+            connection.call(actor, what.kind, self._run, statement)
+        return self
+
+    def _run(self, statement: str) -> None:
+        """One statement of a script, its rows thrown away."""
+        sqlite3.Cursor.execute(self, statement)
+        sqlite3.Cursor.fetchall(self)
+
+    def _fetch(self, operation: str, fetch: Callable[..., Any], *arguments: Any) -> Any:
+        """The first fetch belongs to the step of its SELECT; a later one is a step."""
+        connection = self.connection
+        actor = connection.scheduler.me()
+        if actor is None:
+            return fetch(self, *arguments)
+        if self._step is not actor.step:
+            connection.enter(operation)
+        self._step = None
+        result = actor.step.result = fetch(self, *arguments)
+        return result
+
+    def fetchone(self) -> Any:
+        """As `sqlite3.Cursor.fetchone`."""
+        return self._fetch("fetchone", sqlite3.Cursor.fetchone)
+
+    def fetchmany(self, size: int | None = None) -> list[Any]:
+        """As `sqlite3.Cursor.fetchmany`."""
+        count = self.arraysize if size is None else size
+        rows: list[Any] = self._fetch("fetchmany", sqlite3.Cursor.fetchmany, count)
+        return rows
+
+    def fetchall(self) -> list[Any]:
+        """As `sqlite3.Cursor.fetchall`."""
+        rows: list[Any] = self._fetch("fetchall", sqlite3.Cursor.fetchall)
+        return rows
+
+    def __next__(self) -> Any:
+        return self._fetch("next row", sqlite3.Cursor.__next__)

@@ -1,0 +1,205 @@
+"""Python's own locks, queues, threads and sleeps as steps.
+
+For the duration of an exploration `stepping` replaces `threading.Lock`, `RLock`, `local`, the
+starting and joining of threads, the queues, futures, `time.sleep`, the clocks, the functions of
+`random`, `atexit.register` and `sqlite3.connect`. Only the program's threads notice; any other
+thread gets the real ones. `Condition`, `Event`, `Semaphore` and `Barrier` are Python on top
+of locks and need nothing extra.
+
+Locks, queues and thread-locals that the program made earlier (in a notebook: in an earlier
+cell) are found by `find_slots` from the thread functions, through global names, closures,
+attributes, lists and dicts. Each schedule gets fresh ones in their places, and the
+originals return at the end.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import queue
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from helpers.explorer.engine.guard import watch
+from helpers.explorer.engine.scheduler import Scheduler
+from helpers.explorer.steps import clock, futures
+from helpers.explorer.steps.connections import SteppingConnection
+from helpers.explorer.steps.locks import StepLock, StepRLock, the_run
+from helpers.explorer.steps.pools import LibraryLock, asked_by_library
+from helpers.explorer.steps.queues import QUEUES
+from helpers.explorer.steps.slots import LOCK_TYPES, find_slots
+from helpers.explorer.steps.waiting import Waiting
+
+_Lock = threading.Lock
+_RLock = threading.RLock
+_Local = threading.local
+_start, _join, _is_alive = threading.Thread.start, threading.Thread.join, threading.Thread.is_alive
+
+
+class StepLocal(threading.local):
+    """`threading.local`: a thread of the program lets go of its values when it ends.
+
+    The real thread that plays it goes on to play others, so nobody else would do it.
+    """
+
+    def __init__(self) -> None:
+        # Python calls this once in each thread, when the thread first uses the object.
+        run = Scheduler.here()
+        actor = None if run is None else run.me()
+        if actor is not None:
+            actor.locals.append(self.__dict__)
+
+
+def _thread_start(thread: threading.Thread) -> None:
+    run = Scheduler.here()
+    if run is None:
+        _start(thread)
+        return
+    name = thread.name
+    if re.match(r"Thread-\d+", name):
+        name = f"thread {run.number('thread')}"
+    thread._explored = run.add(name, thread.run)  # type: ignore[attr-defined]
+    run.touch(name, "w")
+
+
+def _thread_join(thread: threading.Thread, timeout: float | None = None) -> None:
+    run, actor = Scheduler.here(), getattr(thread, "_explored", None)
+    if run is None or actor is None:
+        _join(thread, timeout)
+        return
+    run.point(
+        f"join {actor.name}",
+        ready=lambda: actor.done,
+        timeout=timeout,
+        holders=lambda: [(actor, "its end")],
+        wants=f"the end of {actor.name}",
+    )
+    run.touch("everything", "w")
+
+
+def _thread_is_alive(thread: threading.Thread) -> bool:
+    actor = getattr(thread, "_explored", None)
+    return _is_alive(thread) if actor is None else not actor.done
+
+
+def _either(real: Callable[..., Any], stepping: Callable[..., Any]) -> Callable[..., Any]:
+    """`stepping` for threads of the program that is explored, `real` for any other."""
+
+    @functools.wraps(real, updated=())
+    def choose(*args: Any, **options: Any) -> Any:
+        return (real if Scheduler.here() is None else stepping)(*args, **options)
+
+    return choose
+
+
+def _sleep(seconds: float) -> None:
+    run = the_run()
+    if run.me() is not None:
+        run.sleep(seconds)
+
+
+def _replacements(waiting: Waiting) -> list[tuple[Any, str, Any]]:
+    """What is replaced: (module or class, name, replacement)."""
+
+    def connect(database: Any, *args: Any, **options: Any) -> SteppingConnection:
+        return SteppingConnection(the_run(), waiting, database, *args, **options)
+
+    connecting = _either(sqlite3.connect, connect)
+
+    def lock() -> StepLock | LibraryLock:
+        return LibraryLock(_Lock()) if asked_by_library(2) else StepLock()
+
+    def rlock() -> StepRLock | LibraryLock:
+        return LibraryLock(_RLock()) if asked_by_library(2) else StepRLock()
+
+    return [
+        (threading, "Lock", _either(_Lock, lock)),
+        (threading, "RLock", _either(_RLock, rlock)),
+        (
+            threading,
+            "_allocate_lock",
+            _either(threading._allocate_lock, lambda: StepLock(waiter=True)),  # type: ignore[attr-defined]
+        ),
+        (threading, "local", StepLocal),
+        (threading.Thread, "start", _thread_start),
+        (threading.Thread, "join", _thread_join),
+        (threading.Thread, "is_alive", _thread_is_alive),
+        (time, "sleep", _either(time.sleep, _sleep)),
+        # A run is not the process: what it would do at the end goes with it.
+        (atexit, "register", _either(atexit.register, lambda function, *_, **__: function)),
+        (atexit, "unregister", _either(atexit.unregister, lambda _: None)),
+        *((module, "connect", connecting) for module in (sqlite3, sqlite3.dbapi2)),
+        *((queue, real.__name__, _either(real, step)) for real, step in QUEUES.items()),
+        *futures.replacements(),
+        *(
+            (module, name, _either(getattr(module, name), stepping))
+            for module, name, stepping in clock.replacements()
+        ),
+    ]
+
+
+@contextlib.contextmanager
+def stepping(waiting: Waiting, functions: Iterable[Any]) -> Iterator[Callable[[], None]]:
+    """Replace the primitives; yields a function that puts fresh ones in the program's slots.
+
+    To be called before each run, in the run's setting up. Everything is put back at the
+    end, whatever happens.
+    """
+    watch()
+    replaced = _replacements(waiting)
+    originals = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
+    patched = {id(old): new for (_, _, old), (_, _, new) in zip(originals, replaced, strict=True)}
+    slots = find_slots(functions, patched)
+
+    def refresh() -> None:
+        memo: dict[int, Any] = {}
+        for slot in slots:
+            slot.put(patched.get(id(slot.original)) or _rebuilt(slot.original, slot.name, memo))
+
+    try:
+        for owner, name, new in replaced:
+            setattr(owner, name, new)
+        yield refresh
+    finally:
+        for owner, name, old in originals:
+            setattr(owner, name, old)
+        for slot in slots:
+            slot.put(slot.original)
+
+
+def _rebuilt(original: Any, name: str, memo: dict[int, Any]) -> Any:
+    """A fresh stepping object in the state in which the original was left."""
+    if id(original) not in memo:
+        memo[id(original)] = _rebuild(original, name, memo)
+    return memo[id(original)]
+
+
+def _rebuild(original: Any, name: str, memo: dict[int, Any]) -> Any:
+    if isinstance(original, LOCK_TYPES):
+        if isinstance(original, LOCK_TYPES[1]):
+            return StepRLock(name)
+        new = StepLock(name)
+        new.owner = "the program" if original.locked() else None
+        return new
+    if isinstance(original, threading.Condition):
+        return threading.Condition(_rebuilt(vars(original)["_lock"], name, memo))
+    if isinstance(original, threading.Event):
+        event = threading.Event()
+        event._flag = original.is_set()  # type: ignore[attr-defined]
+        return event
+    if isinstance(original, threading.Semaphore):
+        return type(original)(original._value)
+    if isinstance(original, threading.Barrier):
+        return threading.Barrier(original.parties)
+    if isinstance(original, _Local):
+        return StepLocal() if type(original) is _Local else type(original)()
+    kind = next(k for k in (*QUEUES, queue.Queue) if type(original) is k or k is queue.Queue)
+    new = QUEUES[kind](getattr(original, "maxsize", 0), name)
+    for item in getattr(original, "queue", ()):
+        new._put(item)
+    return new
