@@ -14,9 +14,8 @@ OUTPUT = Path(__file__).resolve().parent / "output"
 SETUP = """
 import sqlite3
 from contextlib import closing
-from helpers.explorer import Program
-from helpers.scenarios import no_increment_lost
-from helpers.widgets import SchedulerGame
+from helpers.explorer import Program, SchedulerGame
+from helpers.explorer.scenarios import no_increment_lost
 
 def increment(path):
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:

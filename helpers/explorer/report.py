@@ -204,7 +204,7 @@ def explore(
         seconds: stop after so many seconds, "not proved".
         executor: spread the search over this executor's workers; the result is the same.
             Functions travel by cloudpickle, so those of a notebook can too.
-        waiting: ``"auto"``, ``"busy handler"`` or ``"rule"``; see `explorer.waiting`.
+        waiting: ``"auto"``, ``"busy handler"`` or ``"rule"``; see `steps.waiting`.
         step_limit: steps after which a schedule counts as endless.
         show: show progress when it takes longer than a few seconds.
 

@@ -1,6 +1,6 @@
 """The programs that the explorer must get right, each with the counts that follow by reasoning.
 
-``python -m helpers scenarios`` (`scenario_table`) explores them all, in both journal modes, and
+``python -m helpers scenarios`` explores them all, in both journal modes, and
 compares with what was derived by hand. The derivations are in each scenario's `why`: letters
 stand for the steps of one thread (b BEGIN, s SELECT, u UPDATE, c COMMIT, x close with rollback).
 """

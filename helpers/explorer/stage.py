@@ -37,7 +37,7 @@ class Stage:
 
     Args:
         program: what to run.
-        waiting: ``"auto"``, ``"busy handler"`` or ``"rule"``; see `explorer.waiting`.
+        waiting: ``"auto"``, ``"busy handler"`` or ``"rule"``; see `steps.waiting`.
 
     Every method that changes the schedule returns the stage, which a notebook shows as a
     table: one row per step, what it returned or raised, the transaction and lock of every

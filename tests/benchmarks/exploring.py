@@ -11,6 +11,7 @@ compared are the quickest twentieth of each, and in the median each window with 
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import os
@@ -196,7 +197,10 @@ def frontrun():
 
 
 def main():
-    parts = sys.argv[1:] or ["floor", "processes", "memory", "growth"]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    names = ("floor", "processes", "memory", "growth", "frontrun")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(names)}")
+    parts = parser.parse_args().parts or names[:-1]
     result = {"python": platform.python_version(), "load": os.getloadavg()}
     for part in parts:
         result[part] = globals()[part]()
