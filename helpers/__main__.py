@@ -21,6 +21,7 @@ COMMANDS = {
     "diagnose": "say what an error on standard input means",
     "survey": "run every failure on each Python and write the table",
     "refresh": "run notebooks again and store their outputs",
+    "new": "write a notebook to begin with, complete and green",
 }
 
 

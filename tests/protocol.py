@@ -20,7 +20,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 #: Seconds after which something that should have happened counts as never happening.
-PATIENCE = 20.0
+TIMEOUT = 20.0
 #: A refusal "at once" comes sooner than any timeout.
 AT_ONCE = 1.0
 CHECKS = []
@@ -83,7 +83,7 @@ class Thread(threading.Thread):
             self.error = error
 
     def get(self):
-        self.join(PATIENCE)
+        self.join(TIMEOUT)
         assert not self.is_alive(), f"{self.name} does not come to an end"
         if self.error is not None:
             raise self.error
@@ -97,17 +97,17 @@ class Held:
         self.begun, self.end, self.unit = threading.Event(), threading.Event(), unit
         self.call, self.name = (strategy.write if write else strategy.read), name
         if write and hasattr(strategy, "submit"):
-            self.call = lambda unit: strategy.write(unit, timeout=PATIENCE)
+            self.call = lambda unit: strategy.write(unit, timeout=TIMEOUT)
 
     def _run(self, connection):
         result = self.unit(connection)
         self.begun.set()
-        assert self.end.wait(PATIENCE)
+        assert self.end.wait(TIMEOUT)
         return result
 
     def __enter__(self):
         self.thread = Thread(self.call, self._run, name=self.name)
-        assert self.begun.wait(PATIENCE)
+        assert self.begun.wait(TIMEOUT)
         return self
 
     def __exit__(self, *error):
@@ -129,7 +129,7 @@ def raises(*kinds):
 
 def until(condition):
     """Wait for what other threads are about to do."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0)

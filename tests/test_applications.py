@@ -395,7 +395,7 @@ def test_a_command_that_does_not_start():
 
 
 def test_a_command_that_does_not_stop_is_killed(monkeypatch, tmp_path):
-    monkeypatch.setattr(servers, "PATIENCE", 0.2)
+    monkeypatch.setattr(servers, "TIMEOUT", 0.2)
     children = psutil.Process().children()
     (tmp_path / "stubborn.py").write_text(
         "import os, signal, socket, time\n"

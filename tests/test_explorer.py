@@ -463,7 +463,7 @@ def test_a_lock_that_is_given_back_unseen_is_found_free_before_any_timeout(monke
 
 
 def test_a_thread_that_takes_no_step_is_stopped_and_its_line_named(monkeypatch):
-    monkeypatch.setattr(baton, "PATIENCE", 0.2)
+    monkeypatch.setattr(baton, "TIMEOUT", 0.2)
 
     def spin(path):
         while True:

@@ -211,7 +211,7 @@ def test_a_request_that_does_not_end_is_reported(kind, monkeypatch):
     client.start()
     assert gate.reached.wait(5)
     with monkeypatch.context() as impatient:
-        impatient.setattr(servers, "PATIENCE", 0.5)
+        impatient.setattr(servers, "TIMEOUT", 0.5)
         with pytest.raises(servers.ServerError, match=r"still at work after 0\.5 s"):
             server.stop()
     opener = threading.Timer(0.1, gate.open.set)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 
 import pytest
-from protocol import AT_ONCE, PATIENCE, Held, Thread, create, increment, look, stored, until
+from protocol import AT_ONCE, TIMEOUT, Held, Thread, create, increment, look, stored, until
 from units import Interruption
 
 from helpers.databases import ConnectionCounter
@@ -186,12 +186,12 @@ def test_a_thread_that_opens_while_close_looks_is_refused_and_leaves_nothing_ope
 
     def connect(*arguments, **options):
         opening.set()
-        assert go_on.wait(PATIENCE)
+        assert go_on.wait(TIMEOUT)
         return opened.connect(*arguments, **options)
 
     strategy = PerThread(path, connect)
     late = Thread(strategy.write, increment)
-    assert opening.wait(PATIENCE)
+    assert opening.wait(TIMEOUT)
     strategy.close()
     go_on.set()
     with pytest.raises(RuntimeError, match="closed"):
@@ -234,7 +234,7 @@ def test_deferred_is_refused_when_another_has_written_and_retry_runs_it_again(wa
 
 
 def test_sixteen_first_units_at_once_can_switch_to_wal(path):
-    with closing(PerThread(path, Settings("wal", "OFF", busy_timeout=PATIENCE).open)) as strategy:
+    with closing(PerThread(path, Settings("wal", "OFF", busy_timeout=TIMEOUT).open)) as strategy:
         barrier = threading.Barrier(16)
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(lambda _: (barrier.wait(), strategy.write(increment)), range(16)))
@@ -288,7 +288,7 @@ def test_two_threads_may_close_a_pool_while_units_run(path):
 
 
 def test_whoever_waits_gets_what_comes_back(path):
-    with closing(Pool(path, readers=1, timeout=PATIENCE)) as pool:
+    with closing(Pool(path, readers=1, timeout=TIMEOUT)) as pool:
         for write in (True, False):
             with Held(pool, write=write):
                 waiting = [Thread(pool.write if write else pool.read, look) for _ in range(3)]
@@ -310,7 +310,7 @@ def test_a_thread_that_gives_a_connection_back_cannot_overtake(path):
 
 
 def test_whoever_waits_when_it_closes_is_refused_soon(path):
-    pool = Pool(path, timeout=PATIENCE)
+    pool = Pool(path, timeout=TIMEOUT)
     with Held(pool):
         waiting = Thread(pool.write, increment)
         until(lambda: len(pool._write.line) == 2)

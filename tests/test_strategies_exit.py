@@ -41,7 +41,7 @@ def end_and_look(name, mode, path, seconds):
     protocol.create(path, mode)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, path, name, str(seconds)],
-        capture_output=True, text=True, timeout=protocol.PATIENCE,
+        capture_output=True, text=True, timeout=protocol.TIMEOUT,
     )  # fmt: skip
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

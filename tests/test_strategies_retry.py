@@ -99,13 +99,13 @@ def test_it_calls_again_with_the_same_arguments_until_it_is_not_refused(monkeypa
 
 def test_the_longest_pause_doubles_up_to_a_limit(monkeypatch):
     clock = Clock(monkeypatch)
-    Retry(seconds=10, first=0.001, longest=0.05).call(Refused(*[busy() for _ in range(9)]))
+    Retry(seconds=10, base_delay=0.001, max_delay=0.05).call(Refused(*[busy() for _ in range(9)]))
     assert clock.limits == [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.05, 0.05, 0.05]
 
 
 def test_the_pause_is_what_was_drawn(monkeypatch):
     clock = Clock(monkeypatch, draw=lambda low, high: high / 4)
-    Retry(first=0.004).call(Refused(busy(), busy()))
+    Retry(base_delay=0.004).call(Refused(busy(), busy()))
     assert clock.pauses == [0.001, 0.002]
 
 
@@ -115,7 +115,7 @@ def test_after_the_deadline_the_last_refusal_comes_out_with_a_note(monkeypatch):
     last = errors[3]
     function = Refused(*errors)
     with pytest.raises(sqlite3.OperationalError) as caught:
-        Retry(seconds=3, first=1, longest=1).call(function)
+        Retry(seconds=3, base_delay=1, max_delay=1).call(function)
     assert caught.value is last
     assert caught.value.__notes__ == ["given up after 4 tries in 3.0 s"]
 
@@ -164,7 +164,7 @@ def test_what_would_run_later_cannot_be_retried():
             Retry()(function)
 
 
-@pytest.mark.parametrize("name", ["seconds", "first", "longest"])
+@pytest.mark.parametrize("name", ["seconds", "base_delay", "max_delay"])
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 def test_the_numbers_must_be_positive(name, value):
     with pytest.raises(ValueError, match=f"{name} must be more than 0, not {value}"):

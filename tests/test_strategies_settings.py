@@ -5,7 +5,7 @@ import time
 from contextlib import closing
 
 import pytest
-from units import PATIENCE, add, elsewhere, stored
+from units import TIMEOUT, add, elsewhere, stored
 
 from helpers import databases
 from helpers.strategies import DEFAULTS, DURABLE, FAST, PerThread, Settings
@@ -89,11 +89,11 @@ def test_a_switch_to_wal_that_is_refused_at_once_is_tried_again(database):
                 holder.execute("COMMIT")
 
         factory = type("Connection", (Switching,), {"asked": asked})
-        settings = Settings("wal", busy_timeout=PATIENCE)
+        settings = Settings("wal", busy_timeout=TIMEOUT)
         with closing(settings.open(database, factory=factory)) as connection:
             assert pragma(connection, "journal_mode") == "wal"
     assert len(tries) == 3
-    assert tries[-1] - tries[0] < PATIENCE / 2, "it was not refused at once: no test of that"
+    assert tries[-1] - tries[0] < TIMEOUT / 2, "it was not refused at once: no test of that"
 
 
 @pytest.mark.parametrize("seconds", [0, 0.1])
@@ -103,7 +103,7 @@ def test_a_switch_to_wal_is_given_up_after_the_busy_timeout(database, seconds):
         began = time.perf_counter()
         with pytest.raises(sqlite3.OperationalError, match="database is locked"):
             Settings("wal", busy_timeout=seconds).open(database)
-        assert seconds <= time.perf_counter() - began < seconds + PATIENCE / 2
+        assert seconds <= time.perf_counter() - began < seconds + TIMEOUT / 2
 
 
 def test_a_journal_mode_that_the_database_refuses_is_an_error_and_nothing_stays_open():

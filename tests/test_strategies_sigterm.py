@@ -93,7 +93,7 @@ def stop_and_look(name, server, path, seconds, mode):
         child.send_signal(signal.SIGTERM)
         sent = time.monotonic()
         try:
-            lines, errors = child.communicate(timeout=protocol.PATIENCE)
+            lines, errors = child.communicate(timeout=protocol.TIMEOUT)
         finally:
             child.kill()
         took = time.monotonic() - sent

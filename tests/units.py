@@ -13,7 +13,7 @@ from helpers import strategies
 ROOM = str(Path(strategies.__file__).parent)
 
 #: Seconds after which something that should have happened counts as never happening.
-PATIENCE = 20.0
+TIMEOUT = 20.0
 
 
 def increment(connection):
@@ -55,7 +55,7 @@ class Thread(threading.Thread):
 
     def get(self):
         """What the function returned, or raise what it raised."""
-        self.join(PATIENCE)
+        self.join(TIMEOUT)
         assert not self.is_alive(), f"{self.name} does not come to an end"
         if self.error is not None:
             raise self.error
@@ -79,7 +79,7 @@ def elsewhere(function, *arguments):
 
 def until(condition):
     """Wait for what other threads are about to do."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0)
@@ -96,12 +96,12 @@ class Held:
     def _run(self, connection):
         result = self.unit(connection)
         self.begun.set()
-        assert self.end.wait(PATIENCE)
+        assert self.end.wait(TIMEOUT)
         return result
 
     def __enter__(self):
         self.thread = Thread(self.call, self._run, name=self.name)
-        assert self.begun.wait(PATIENCE)
+        assert self.begun.wait(TIMEOUT)
         return self
 
     def __exit__(self, *error):

@@ -31,7 +31,7 @@ _STORED = (
 _RETURNED = "write returned as if nothing had been: raise CancelledError again."
 _HELD = "the next task never came to its end: is the lock given back on every way out?"
 #: Seconds that a write may take when no other is under way.
-PATIENCE = 5.0
+TIMEOUT = 5.0
 
 #: What to think about, by the kind of the worst outcome.
 _LESSONS = {
@@ -112,9 +112,9 @@ async def _cancelled(write: Callable[[Any, Any], Any]) -> str:
             task = asyncio.create_task(write(shared, waits))
             await inside.wait()
             task.cancel()
-            await asyncio.wait([task], timeout=PATIENCE)
+            await asyncio.wait([task], timeout=TIMEOUT)
             following = asyncio.create_task(write(shared, _pay))
-            await asyncio.wait([following], timeout=PATIENCE)
+            await asyncio.wait([following], timeout=TIMEOUT)
             if not following.done():
                 following.cancel()
                 return _CANCELLED.format(_HELD)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from helpers.display import Table, progress
 from helpers.explorer import parallel
-from helpers.explorer.engine.privacy import FoundShared
+from helpers.explorer.engine.confinement import FoundShared
 from helpers.explorer.program import KINDS, Outcome, Program, Run, Schedule
 from helpers.explorer.runner import STEP_LIMIT, Replay, Runner
 from helpers.explorer.search import Tally, depth_first, sample

@@ -17,9 +17,8 @@ from _thread import allocate_lock
 from typing import Any
 
 from helpers.explorer.collector import gc_paused
-from helpers.explorer.engine.actors import Actor, Crew
+from helpers.explorer.engine.confinement import FoundShared
 from helpers.explorer.engine.deadlocks import why_blocked
-from helpers.explorer.engine.privacy import FoundShared
 from helpers.explorer.engine.processor import Together
 from helpers.explorer.engine.scheduler import (
     TIMEOUT,
@@ -29,6 +28,7 @@ from helpers.explorer.engine.scheduler import (
     SchedulingPolicy,
     set_active,
 )
+from helpers.explorer.engine.threads import ControlledThread, WorkerPool
 from helpers.explorer.program import Outcome, Program, Run
 from helpers.explorer.steps import pools, primitives, waiting
 from helpers.history import CallError
@@ -36,7 +36,7 @@ from helpers.history import CallError
 #: Steps after which a schedule is cut: no program of this course needs half as many.
 STEP_LIMIT = 200
 
-#: The actor that closes what `Program.share` returned.
+#: The thread that closes what `Program.share` returned.
 CLOSER = "end"
 
 _one_at_a_time = allocate_lock()
@@ -67,7 +67,7 @@ class Runner:
         self.step_limit = step_limit
         self.track = track
         self.template = program.template()
-        self.crew = Crew()
+        self.workers = WorkerPool()
         self.runs = 0
         self._is_clean = False
         self.shared: Any = None
@@ -81,10 +81,10 @@ class Runner:
             self.home = tempfile.mkdtemp(prefix="sqlite-explorer-", dir=_memory_folder())
             stack.callback(_remove, self.home)
             self._new_folder()
-            stack.callback(self.crew.close)
+            stack.callback(self.workers.close)
             # A collection inside a run would call finalizers at any step.
             stack.enter_context(gc_paused())
-            self.together = stack.enter_context(Together(self.crew.native_ids))
+            self.together = stack.enter_context(Together(self.workers.native_ids))
             functions = [*self.program.threads.values()]
             if self.program.share is not None:
                 functions.append(self.program.share)
@@ -112,7 +112,7 @@ class Runner:
         self.together.keep()
         self._fresh_file()
         scheduler = Scheduler(
-            self.crew, chooser, self.step_limit, self.track, self.program.journal_mode == "wal"
+            self.workers, chooser, self.step_limit, self.track, self.program.journal_mode == "wal"
         )
         scheduler.lends = self.program.lends is not False
         scheduler.found_shared = self.program.found_shared
@@ -122,7 +122,7 @@ class Runner:
         set_active(scheduler)
         try:
             self.refresh()
-            actors = self._prepare(scheduler)
+            threads = self._prepare(scheduler)
             scheduler.run(lambda: _stand(scheduler, self.program))
         except LentToAnother:
             self.program.lends = False
@@ -137,8 +137,8 @@ class Runner:
             self._collect()
         if not scheduler.ended:
             return scheduler, None
-        ends = {name: actor.end for name, actor in actors.items()}
-        others = {n: a.end for n, a in scheduler.actors.items() if isinstance(a.end, CallError)}
+        ends = {name: thread.end for name, thread in threads.items()}
+        others = {n: a.end for n, a in scheduler.threads.items() if isinstance(a.end, CallError)}
         ends.update(others)
         cycle = scheduler.cycles[0] if scheduler.cycles else ""
         return scheduler, self.program.judge(self.path, scheduler.ended, ends, cycle)
@@ -179,10 +179,10 @@ class Runner:
             scheduler.lines,
         )
 
-    def _prepare(self, scheduler: Scheduler) -> dict[str, Actor]:
-        """Make the program's actors and what they share."""
+    def _prepare(self, scheduler: Scheduler) -> dict[str, ControlledThread]:
+        """Make the program's threads and what they share."""
         program, given = self.program, [self.path]
-        actors = {
+        threads = {
             name: scheduler.add(name, lambda job=job: job(given[0]))  # type: ignore[misc]
             for name, job in program.threads.items()
         }
@@ -192,8 +192,8 @@ class Runner:
             given[0] = shared
             close = getattr(shared, "close", None)
             if callable(close) and not isinstance(shared, sqlite3.Connection):
-                scheduler.add_after(actors.values(), CLOSER, close)
-        return actors
+                scheduler.add_after(threads.values(), CLOSER, close)
+        return threads
 
     def _fresh_file(self) -> None:
         """The old file with its first content, if nobody can have it open; else a new one.
@@ -255,8 +255,8 @@ class Replay:
         """A thread that has to try again, in vain, before anybody's timeout can expire."""
         if not name.endswith(TIMEOUT):
             return None
-        actors = scheduler.actors
-        return next((o for o in offers if o in actors and actors[o].waiting is not None), None)
+        threads = scheduler.threads
+        return next((o for o in offers if o in threads and threads[o].waiting is not None), None)
 
     def erased(self, name: str) -> None:
         """The chosen thread still waits; `pick` is asked again and says so."""
@@ -274,31 +274,31 @@ class RoundRobin:
 
 
 def _why_not(scheduler: Scheduler, name: str, offers: list[str]) -> str:
-    actor = scheduler.actors.get(name.removesuffix(TIMEOUT))
+    thread = scheduler.threads.get(name.removesuffix(TIMEOUT))
     can = f"can go on: {', '.join(offers)}" if offers else "nobody can go on"
-    if actor is None:
+    if thread is None:
         return f"there is no thread {name!r}; {can}"
-    if actor.done:
+    if thread.done:
         return f"{name} has ended; {can}"
     if name.endswith(TIMEOUT):
-        return f"the timeout of {actor.name} expires only when nobody else can go on; {can}"
-    why = why_blocked(actor) or f"{name} cannot be chosen now"
+        return f"the timeout of {thread.name} expires only when nobody else can go on; {can}"
+    why = why_blocked(thread) or f"{name} cannot be chosen now"
     return f"{why}; {can}"
 
 
 def _stand(scheduler: Scheduler, program: Program) -> None:
     """Note where everybody stands, before those who have not ended are unwound."""
     frames = {} if scheduler.ended == "finished" else sys._current_frames()
-    for name, actor in scheduler.actors.items():
-        if not actor.done:
-            scheduler.pending[name] = actor.label
+    for name, thread in scheduler.threads.items():
+        if not thread.done:
+            scheduler.pending[name] = thread.label
             code = getattr(program.threads.get(name), "__code__", None)
-            frame = frames.get((actor.worker and actor.worker.ident) or 0)
+            frame = frames.get((thread.worker and thread.worker.ident) or 0)
             while frame is not None and frame.f_code is not code:
                 frame = frame.f_back
             if frame is not None:
                 scheduler.lines[name] = frame.f_lineno
-            why = why_blocked(actor)
+            why = why_blocked(thread)
             if why:
                 scheduler.blocked[name] = why
     scheduler.choices = [] if scheduler.ended else scheduler.offers()

@@ -85,14 +85,14 @@ class DepthFirst:
         return self._record(scheduler, node)
 
     def _record(self, scheduler: Scheduler, node: Node) -> str:
-        node.label = scheduler.actors[node.choice.removesuffix(TIMEOUT)].label
+        node.label = scheduler.threads[node.choice.removesuffix(TIMEOUT)].label
         return node.choice
 
     def _replay(self, scheduler: Scheduler, node: Node, offers: list[str]) -> str:
         choice = node.choice
         if choice not in offers:
             raise Diverged(f"{_DIVERGED}: {choice} cannot go on where it could before")
-        label = scheduler.actors[choice.removesuffix(TIMEOUT)].label
+        label = scheduler.threads[choice.removesuffix(TIMEOUT)].label
         if node.label and node.label != label:
             raise Diverged(f"{_DIVERGED}: {choice} was at {node.label!r}, now it is at {label!r}")
         node.label = label

@@ -42,7 +42,7 @@ LOCKS = (asyncio.Lock, asyncio.Semaphore)
 ROUNDS = 10
 
 #: Seconds to wait for a sleeping task when no other can go on; then it is a deadlock.
-PATIENCE = 1.0
+TIMEOUT = 1.0
 
 
 def explore(program: Program, max_schedules: int = 10_000) -> Exploration:
@@ -196,7 +196,7 @@ class _Run:
 
     async def _settle(self) -> None:
         """Wait until every task has parked, has ended, or waits for another task."""
-        quiet, deadline = 0, time.monotonic() + PATIENCE
+        quiet, deadline = 0, time.monotonic() + TIMEOUT
         while quiet < ROUNDS:
             await asyncio.sleep(0)
             quiet += 1

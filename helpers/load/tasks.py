@@ -59,28 +59,28 @@ def run(
     if not seconds > 0:
         raise ValueError(f"seconds must be more than 0, not {seconds!r}")
     with databases.fresh(workload.sample, journal_mode) as database:
-        crew = _Crew(workload, tasks, stop_on_error)
+        workers = _Workers(workload, tasks, stop_on_error)
         # As in `helpers.load.threads`: a collection would count as a wait of every task.
         with gc_paused():
-            name = in_own_loop(lambda: crew.run(strategy, database, seconds))
+            name = in_own_loop(lambda: workers.run(strategy, database, seconds))
         return LoadResult(
             workload=type(workload).__name__,
             strategy=name,
-            threads=tuple(crew.names),
-            audit=None if crew.hung else workload.audit(database, crew.done),
-            failures=tuple(crew.failures),
+            threads=tuple(workers.names),
+            audit=None if workers.hung else workload.audit(database, workers.done),
+            failures=tuple(workers.failures),
             acknowledged={
-                name: sum(unit.worker == worker for unit in crew.done)
-                for worker, name in enumerate(crew.names)
+                name: sum(unit.worker == worker for unit in workers.done)
+                for worker, name in enumerate(workers.names)
             },
-            longest_wait=dict(zip(crew.names, crew.longest, strict=True)),
-            hung=crew.hung,
-            seconds=crew.seconds,
+            longest_wait=dict(zip(workers.names, workers.longest, strict=True)),
+            hung=workers.hung,
+            seconds=workers.seconds,
             history=History(),
         )
 
 
-class _Crew:
+class _Workers:
     """The tasks of one run, and what they report."""
 
     def __init__(self, workload: Workload, tasks: int, stop_on_error: bool) -> None:

@@ -137,7 +137,7 @@ def run(
     history = History()
     with databases.fresh(workload.sample, journal_mode) as database:
         chosen = strategy(database, history.connect)
-        crew = _Crew(workload, chosen, threads, stop_on_error)
+        workers = _Workers(workload, chosen, threads, stop_on_error)
         try:
             if threads > 1 and not may_crash and getattr(chosen, "may_crash", False):
                 raise RuntimeError(
@@ -146,29 +146,29 @@ def run(
                 )
             # A collection would count as a wait of every thread.
             with gc_paused():
-                wall = crew.run(seconds, progress)
+                wall = workers.run(seconds, progress)
         finally:
             # A connection that a hung thread is inside of must not be closed under it.
-            if not crew.hung:
+            if not workers.hung:
                 chosen.close()
         return LoadResult(
             workload=type(workload).__name__,
             strategy=type(chosen).__name__,
-            threads=tuple(crew.names),
-            audit=None if crew.hung else workload.audit(database, crew.done),
-            failures=tuple(crew.failures),
+            threads=tuple(workers.names),
+            audit=None if workers.hung else workload.audit(database, workers.done),
+            failures=tuple(workers.failures),
             acknowledged={
-                name: sum(crew.names[unit.worker] == name for unit in crew.done)
-                for name in crew.names
+                name: sum(workers.names[unit.worker] == name for unit in workers.done)
+                for name in workers.names
             },
-            longest_wait=dict(zip(crew.names, crew.longest, strict=True)),
-            hung=crew.hung,
+            longest_wait=dict(zip(workers.names, workers.longest, strict=True)),
+            hung=workers.hung,
             seconds=wall,
             history=history,
         )
 
 
-class _Crew:
+class _Workers:
     """The threads of one run, and what they report. Lists are only appended to: no lock needed."""
 
     def __init__(

@@ -45,16 +45,16 @@ class Retry:
     Attributes:
         seconds: after this time the last error is raised, with a note that says how often it
             was tried.
-        first: longest pause before the second try, in seconds; it doubles with each try.
-        longest: no pause is longer, in seconds.
+        base_delay: longest pause before the second try, in seconds; it doubles with each try.
+        max_delay: no pause is longer, in seconds.
     """
 
     seconds: float = 5.0
-    first: float = 0.001
-    longest: float = 0.1
+    base_delay: float = 0.001
+    max_delay: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("seconds", "first", "longest"):
+        for name in ("seconds", "base_delay", "max_delay"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0, not {getattr(self, name)!r}")
 
@@ -82,7 +82,7 @@ class Retry:
                     if tries > 1:
                         error.add_note(f"given up after {tries} tries in {passed:.1f} s")
                     raise
-            limit = min(self.longest, self.first * 2 ** min(tries - 1, 30))
+            limit = min(self.max_delay, self.base_delay * 2 ** min(tries - 1, 30))
             time.sleep(random.uniform(0, limit))
             tries += 1
 

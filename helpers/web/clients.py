@@ -170,12 +170,12 @@ def run(
         raise ValueError("requests must hold at least one request, as in [('GET', '/')]")
     if not timeout > 0:
         raise ValueError(f"timeout must be more than 0, not {timeout!r}")
-    crew = _Crew(urls, list(requests), clients, timeout, give_up)
-    seconds = crew.run()
-    return Report(tuple(crew.answers), clients, seconds)
+    workers = _Workers(urls, list(requests), clients, timeout, give_up)
+    seconds = workers.run()
+    return Report(tuple(workers.answers), clients, seconds)
 
 
-class _Crew:
+class _Workers:
     """The client threads. The list of answers is only appended to: it needs no lock."""
 
     def __init__(

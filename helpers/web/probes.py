@@ -26,7 +26,7 @@ from helpers.web.load import Application
 #: How long the lock is held, in seconds: by then each sale has read what it reads before it waits.
 HELD = 1.0
 #: How long a page may take beside the lock, in seconds: less than `sqlite3` waits by default.
-PATIENCE = 3.0
+TIMEOUT = 3.0
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _pages(urls: list[str]) -> tuple[http.Answer, ...]:
     pages: list[http.Answer] = []
     until = monotonic() + HELD
     for url in cycle(urls):
-        pages.append(_ask(url, ("GET", "/"), PATIENCE))
+        pages.append(_ask(url, ("GET", "/"), TIMEOUT))
         if not pages[-1].ok or monotonic() > until:
             break
         sleep(0.05)

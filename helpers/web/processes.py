@@ -72,7 +72,7 @@ def serve(
     Raises:
         ValueError: if `count` is less than 1.
         servers.ServerError: if a process did not start, with the end of what it wrote, or did
-            not end within five times `servers.PATIENCE` seconds after it was told to, and was
+            not end within five times `servers.TIMEOUT` seconds after it was told to, and was
             killed.
     """
     if count < 1:
@@ -119,7 +119,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(OSError):  # it has ended: EPIPE, on Windows EINVAL
         _pipe(child.stdin).close()
     try:
-        child.wait(timeout=5 * servers.PATIENCE)  # on a busy machine Python's own end takes seconds
+        child.wait(timeout=5 * servers.TIMEOUT)  # on a busy machine Python's own end takes seconds
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
@@ -174,7 +174,7 @@ def start(command: str, path: Path_, *, folder: Path_, count: int = 2) -> Iterat
     Raises:
         ValueError: if `count` is less than 1.
         servers.ServerError: if a process did not start, with the end of what it wrote, or did
-            not end within five times `servers.PATIENCE` seconds after it was told to, and was
+            not end within five times `servers.TIMEOUT` seconds after it was told to, and was
             killed.
     """
     if count < 1:
@@ -221,7 +221,7 @@ def _wait_until_it_listens(child: Child, output: IO[bytes]) -> None:
 def _terminate(child: subprocess.Popen[bytes]) -> None:
     child.terminate()
     try:
-        child.wait(timeout=5 * servers.PATIENCE)  # on a busy machine Python's own end takes seconds
+        child.wait(timeout=5 * servers.TIMEOUT)  # on a busy machine Python's own end takes seconds
     except subprocess.TimeoutExpired:
         child.kill()
         raise servers.ServerError("a server process did not stop and was killed") from None

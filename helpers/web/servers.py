@@ -32,7 +32,7 @@ from typing import Any
 from helpers.history import CallError
 
 #: How long `stop` waits for requests that are still at work, in seconds.
-PATIENCE = 2.0
+TIMEOUT = 2.0
 
 #: Where every server listens.
 HOST = "127.0.0.1"
@@ -63,16 +63,16 @@ class Server:
         Calling it again does nothing, or waits once more after an error.
 
         Raises:
-            ServerError: if threads are still at work after `PATIENCE` seconds.
+            ServerError: if threads are still at work after `TIMEOUT` seconds.
         """
         if self._stopped:
             return
-        deadline = monotonic() + PATIENCE
+        deadline = monotonic() + TIMEOUT
         self._end(deadline)
         left = _join(self._threads(), deadline)
         if left:
             raise ServerError(
-                f"the server's threads {', '.join(left)} are still at work after {PATIENCE} s: "
+                f"the server's threads {', '.join(left)} are still at work after {TIMEOUT} s: "
                 "run what can hang in a child process, with sandbox.call(...)"
             )
         self._stopped = True
@@ -314,7 +314,7 @@ class _Uvicorn(Server):
         self._loop.start()
         self._ready.wait()
         if not self._server.started:
-            _join([self._loop], monotonic() + PATIENCE)
+            _join([self._loop], monotonic() + TIMEOUT)
             raise ServerError(f"the application failed as it started: {self._failure()}")
 
     def _failure(self) -> str:

@@ -175,7 +175,7 @@ def in_tasks(strategy, workers, seconds):
             else:
                 worker.note(began)
 
-    async def crew():
+    async def workers():
         stop = asyncio.Event()
         tasks = [asyncio.create_task(work(worker, stop)) for worker in workers]
         counts = await asyncio.to_thread(between, workers, seconds)
@@ -183,7 +183,7 @@ def in_tasks(strategy, workers, seconds):
         await asyncio.gather(*tasks)
         return counts
 
-    return strategy.run(crew())
+    return strategy.run(workers())
 
 
 def alone(database, settings, batch, seconds):

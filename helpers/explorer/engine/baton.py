@@ -11,36 +11,36 @@ import ctypes
 import sys
 from _thread import allocate_lock
 
-from helpers.explorer.engine.actors import Actor, Cancelled
+from helpers.explorer.engine.threads import Cancelled, ControlledThread
 
 #: Seconds without a step after which a thread counts as stuck outside of any step.
-PATIENCE = 5.0
+TIMEOUT = 5.0
 
 
 class Baton:
     """Who runs now, from the controller's side."""
 
     def __init__(self) -> None:
-        self.actors: dict[str, Actor] = {}
-        self.running: Actor | None = None
+        self.threads: dict[str, ControlledThread] = {}
+        self.running: ControlledThread | None = None
         self.schedule: list[str] = []
         self.ended = ""
         self.cancelling = self.baton_out = False
         self.control = allocate_lock()
         self.control.acquire()
 
-    def lend_baton(self, actor: Actor) -> None:
-        """From the controller: let `actor` run, and wait until nobody does."""
+    def lend_baton(self, thread: ControlledThread) -> None:
+        """From the controller: let `thread` run, and wait until nobody does."""
         self.baton_out = True
-        self._wake(actor)
+        self._wake(thread)
         self._wait_for_control()
 
-    def _wake(self, actor: Actor) -> None:
-        self.running = actor
-        assert actor.worker is not None
-        actor.worker.go.release()
+    def _wake(self, thread: ControlledThread) -> None:
+        self.running = thread
+        assert thread.worker is not None
+        thread.worker.go.release()
 
-    def pass_on(self, chosen: Actor | None) -> None:
+    def pass_on(self, chosen: ControlledThread | None) -> None:
         """Wake the one who was chosen, or the controller if nobody was."""
         if chosen is None:
             self.running = None
@@ -51,7 +51,7 @@ class Baton:
     def _wait_for_control(self) -> None:
         """Wait for the baton; a thread that takes no step in all that time is stuck."""
         seen: object = None
-        while not self.control.acquire(timeout=PATIENCE):
+        while not self.control.acquire(timeout=TIMEOUT):
             now = (self.running, len(self.schedule), self.cancelling)
             if now != seen:
                 seen = now
@@ -64,19 +64,19 @@ class Baton:
 
     def _unstick(self) -> bool:
         """Ask the thread that takes no step to end; False if it was asked before."""
-        actor = self.running
-        if actor is None or actor.worker is None:
+        thread = self.running
+        if thread is None or thread.worker is None:
             return False
-        ident = actor.worker.ident or 0
+        ident = thread.worker.ident or 0
         frame = sys._current_frames().get(ident)
         line = frame.f_lineno if frame else 0
         function = frame.f_code.co_name if frame else "?"
         self.ended = (
-            f"endless: {actor.name} takes no further step (line {line} of {function}); "
+            f"endless: {thread.name} takes no further step (line {line} of {function}); "
             "only SQL calls, locks, queues and sleeps are steps"
         )
-        asked, actor.asked = actor.asked, True
-        actor.cancelled = True
+        asked, thread.asked = thread.asked, True
+        thread.cancelled = True
         raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
         raise_in(ctypes.c_ulong(ident), ctypes.py_object(Cancelled))
         return not asked
@@ -85,14 +85,14 @@ class Baton:
         """Unwind every thread that has not ended."""
         self.cancelling = True
         if self.baton_out:  # interrupted: whoever runs now ends at its next step
-            for actor in self.actors.values():
-                actor.cancelled = True
+            for thread in self.threads.values():
+                thread.cancelled = True
             if self.running is not None:
                 self._wait_for_control()
             else:  # the baton is on its way back, or has come back already
                 self.control.acquire(timeout=0.2)
-        for actor in list(self.actors.values()):
-            if not actor.done:
-                actor.cancelled = True
-                self.lend_baton(actor)
+        for thread in list(self.threads.values()):
+            if not thread.done:
+                thread.cancelled = True
+                self.lend_baton(thread)
         self.running = None

@@ -4,61 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from helpers.explorer.engine.actors import Actor
+from helpers.explorer.engine.threads import ControlledThread
 
 
-def why_over(actors: Iterable[Actor]) -> str:
+def why_over(threads: Iterable[ControlledThread]) -> str:
     """Why no thread can go on: all are through, or a deadlock and who is in it."""
-    stuck = [actor for actor in actors if not actor.done]
+    stuck = [thread for thread in threads if not thread.done]
     if not stuck:
         return "finished"
-    for actor in stuck:
-        circle = cycle(actor)
+    for thread in stuck:
+        circle = cycle(thread)
         if circle:
             return f"deadlock: {circle}"
-    texts = [why_blocked(actor) for actor in stuck if actor.wants]
+    texts = [why_blocked(thread) for thread in stuck if thread.wants]
     return "deadlock: " + "; ".join(texts or ["nobody can go on"])
 
 
-def why_blocked(actor: Actor) -> str:
-    """What `actor` waits for and who has it, in words; empty if it can go on."""
-    if actor.waiting is not None:
-        holders, wants = actor.waiting.holders(), "the lock on the database file"
-    elif actor.ready is not None and not actor.ready() and not actor.sleeping:
-        holders, wants = actor.holders() if actor.holders else (), actor.wants or actor.label
+def why_blocked(thread: ControlledThread) -> str:
+    """What `thread` waits for and who has it, in words; empty if it can go on."""
+    if thread.waiting is not None:
+        holders, wants = thread.waiting.holders(), "the lock on the database file"
+    elif thread.ready is not None and not thread.ready() and not thread.sleeping:
+        holders, wants = thread.holders() if thread.holders else (), thread.wants or thread.label
     else:
         return ""
     have = [f"{holder.name} holds {what}" for holder, what in holders if holder is not None]
-    return f"{actor.name} waits for {wants}" + (f" ({', '.join(have)})" if have else "")
+    return f"{thread.name} waits for {wants}" + (f" ({', '.join(have)})" if have else "")
 
 
-def cycle(start: Actor) -> str:
+def cycle(start: ControlledThread) -> str:
     """The circle of threads that wait for one another, in words; empty if there is none."""
-    path: list[Actor] = []
-    actor: Actor | None = start
+    path: list[ControlledThread] = []
+    thread: ControlledThread | None = start
     texts: dict[str, str] = {}
-    while actor is not None and actor not in path and not actor.done:
-        path.append(actor)
-        holder = next(iter(_in_the_way_of(actor)), None)
+    while thread is not None and thread not in path and not thread.done:
+        path.append(thread)
+        holder = next(iter(_in_the_way_of(thread)), None)
         if holder is None:
             return ""
-        wants = "the database file" if actor.waiting is not None else actor.wants
-        texts[actor.name] = f"{actor.name} waits for {wants}, which {holder[0].name} holds"
-        actor = holder[0]
-    if actor is None or actor.done:
+        wants = "the database file" if thread.waiting is not None else thread.wants
+        texts[thread.name] = f"{thread.name} waits for {wants}, which {holder[0].name} holds"
+        thread = holder[0]
+    if thread is None or thread.done:
         return ""
-    members = [member.name for member in path[path.index(actor) :]]
+    members = [member.name for member in path[path.index(thread) :]]
     first = members.index(min(members))
     return ", ".join(texts[name] for name in members[first:] + members[:first])
 
 
-def _in_the_way_of(actor: Actor) -> list[tuple[Actor, str]]:
-    """Those whose locks keep `actor` waiting, threads that wait themselves first."""
-    if actor.waiting is not None:
-        holders = actor.waiting.holders()
-    elif actor.ready is not None and not actor.ready() and actor.holders is not None:
-        holders = actor.holders()
+def _in_the_way_of(thread: ControlledThread) -> list[tuple[ControlledThread, str]]:
+    """Those whose locks keep `thread` waiting, threads that wait themselves first."""
+    if thread.waiting is not None:
+        holders = thread.waiting.holders()
+    elif thread.ready is not None and not thread.ready() and thread.holders is not None:
+        holders = thread.holders()
     else:
         return []
-    others = [(who, what) for who, what in holders if who is not None and who is not actor]
+    others = [(who, what) for who, what in holders if who is not None and who is not thread]
     return [pair for pair in others if not pair[0].done] or others

@@ -1,6 +1,6 @@
 """Baton passing: real threads, of which exactly one runs at a time, in an order you choose.
 
-Every thread of a program is an `Actor`, played by a real thread that is parked on a raw
+Every thread of a program is a `ControlledThread`, played by a real thread that is parked on a raw
 lock of its own. A thread that reaches a scheduling point (`Scheduler.point`) picks the
 next one and wakes it; picking itself costs no switch. Which one is picked is decided by
 a `SchedulingPolicy`: a list of names, a depth-first search, a random number.
@@ -17,9 +17,9 @@ from _thread import get_ident
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from helpers.explorer.engine.actors import Actor, Cancelled, Crew
 from helpers.explorer.engine.baton import Baton
 from helpers.explorer.engine.deadlocks import cycle, why_over
+from helpers.explorer.engine.threads import Cancelled, ControlledThread, WorkerPool
 from helpers.explorer.program import Step
 
 #: How a schedule names the expiry of a thread's timeout.
@@ -85,24 +85,29 @@ class Scheduler(Baton):
     """
 
     def __init__(
-        self, crew: Crew, chooser: SchedulingPolicy, step_limit: int, track: bool, is_wal: bool
+        self,
+        workers: WorkerPool,
+        chooser: SchedulingPolicy,
+        step_limit: int,
+        track: bool,
+        is_wal: bool,
     ) -> None:
         super().__init__()
-        self.crew = crew
+        self.workers = workers
         self.chooser = chooser
         self.step_limit = step_limit
         self.track = track
         self.is_wal = is_wal
         self.lends = True  # what a pool lends to a thread is that thread's own
-        self.found_shared: set[str] = set()  # see `helpers.explorer.engine.privacy`
+        self.found_shared: set[str] = set()  # see `helpers.explorer.engine.confinement`
         self.expire = False  # every timeout counts as 0
         self.may_connect = False  # the connection being opened is not the program's
         self.clock = 0.0  # seconds that the program has waited, see `helpers.explorer.steps.clock`
         self.name = "the program"  # while it is set up
         self.random: random.Random | None = None
         self.commits = 0  # versions of the database so far, for naming snapshots
-        self.unstarted: list[Actor] = []
-        self.last: tuple[list[Actor], str, Callable[[], Any]] | None = None
+        self.unstarted: list[ControlledThread] = []
+        self.last: tuple[list[ControlledThread], str, Callable[[], Any]] | None = None
         self.steps: list[Step] = []
         self.tried: set[str] = set()  # failed retries at this node
         self.connections: list[Any] = []
@@ -119,24 +124,26 @@ class Scheduler(Baton):
 
     # -- called by the controller ------------------------------------------------------
 
-    def add(self, name: str, job: Callable[[], Any]) -> Actor:
-        """Make an actor; it runs to its first step before the next step of anybody."""
+    def add(self, name: str, job: Callable[[], Any]) -> ControlledThread:
+        """Make a thread; it runs to its first step before the next step of anybody."""
         unique, number = name, 1
-        while unique in self.actors:
+        while unique in self.threads:
             number += 1
             unique = f"{name} {number}"
-        actor = self.actors[unique] = Actor(unique, job)
+        thread = self.threads[unique] = ControlledThread(unique, job)
         active = set_active(None)  # a worker's own locks are real ones
         try:
-            self.crew.give(actor, self)
+            self.workers.give(thread, self)
         finally:
             set_active(active)
-        self.unstarted.append(actor)
-        return actor
+        self.unstarted.append(thread)
+        return thread
 
-    def add_after(self, actors: Iterable[Actor], name: str, job: Callable[[], Any]) -> None:
-        """Make an actor as soon as all of `actors` have ended."""
-        self.last = (list(actors), name, job)
+    def add_after(
+        self, threads: Iterable[ControlledThread], name: str, job: Callable[[], Any]
+    ) -> None:
+        """Make a thread as soon as all of `threads` have ended."""
+        self.last = (list(threads), name, job)
 
     def run(self, at_stop: Callable[[], None] | None = None) -> None:
         """Run until the chooser stops, or all have ended, or nobody can go on.
@@ -165,8 +172,8 @@ class Scheduler(Baton):
         Returns whether that was all: a cursor that is alive keeps its connection half open, with
         its locks, even after `close`.
         """
-        for actor in self.actors.values():
-            actor.let_go()
+        for thread in self.threads.values():
+            thread.let_go()
         self.last = self.observer = None
         connections, self.connections = self.connections, []
         for number in range(len(connections)):
@@ -175,14 +182,14 @@ class Scheduler(Baton):
 
     # -- called by the program's threads -----------------------------------------------
 
-    def me(self) -> Actor | None:
-        """The actor whose thread is calling; None for any other thread."""
-        actor = self.running
-        return actor if actor is not None and actor.ident == get_ident() else None
+    def me(self) -> ControlledThread | None:
+        """The program's thread that is calling; None for any other thread."""
+        thread = self.running
+        return thread if thread is not None and thread.ident == get_ident() else None
 
     @staticmethod
     def here() -> Scheduler | None:
-        """The run to which the calling thread belongs: as an actor, or while it prepares it."""
+        """The run to which the calling thread belongs: as one of its threads, or as its maker."""
         run = _active
         if run is None or (run.me() is None and run.setting_up != get_ident()):
             return None
@@ -196,7 +203,7 @@ class Scheduler(Baton):
         parameters: object = None,
         ready: Callable[[], bool] | None = None,
         timeout: float | None = None,
-        holders: Callable[[], Iterable[tuple[Actor | None, str]]] | None = None,
+        holders: Callable[[], Iterable[tuple[ControlledThread | None, str]]] | None = None,
         wants: str = "",
     ) -> bool:
         """Park before a step until it is picked; False if its timeout expired instead.
@@ -207,32 +214,32 @@ class Scheduler(Baton):
         Raises:
             Cancelled: the run is over.
         """
-        actor = self.running
-        assert actor is not None
-        if actor.cancelled:
+        thread = self.running
+        assert thread is not None
+        if thread.cancelled:
             raise Cancelled
-        actor.label, actor.sql, actor.parameters = label, sql, parameters
-        actor.connection, actor.ready, actor.timeout = connection, ready, timeout
-        actor.holders, actor.wants = holders, wants
-        actor.since = len(self.steps)
-        self._hand_over(actor, self._next())
-        return not actor.timed_out
+        thread.label, thread.sql, thread.parameters = label, sql, parameters
+        thread.connection, thread.ready, thread.timeout = connection, ready, timeout
+        thread.holders, thread.wants = holders, wants
+        thread.since = len(self.steps)
+        self._hand_over(thread, self._next())
+        return not thread.timed_out
 
     def sleep(self, seconds: float) -> None:
         """A step that gives way: a second sleep in a row needs a step of somebody else first."""
         until = self.clock + seconds
-        actor = self.running
-        assert actor is not None
-        name, slept = actor.name, actor.slept
+        thread = self.running
+        assert thread is not None
+        name, slept = thread.name, thread.slept
         alone = slept >= 0 and all(step.thread == name for step in self.steps[slept:])
         arrived = len(self.steps)
-        actor.sleeping = alone
+        thread.sleeping = alone
         moved = (lambda: any(s.thread != name for s in self.steps[arrived:])) if alone else None
         try:
             self.point("sleep", ready=moved)
         finally:
-            actor.sleeping = False
-        actor.slept = len(self.steps)
+            thread.sleeping = False
+        thread.slept = len(self.steps)
         self.clock = max(self.clock, until)
         self.touch("everything", "w")
 
@@ -242,60 +249,60 @@ class Scheduler(Baton):
         `phase` describes what the call holds by now: a retry that fails in the phase in
         which it began has changed nothing, and is erased from the schedule.
         """
-        actor = self.running
-        assert actor is not None
-        if actor.cancelled:
+        thread = self.running
+        assert thread is not None
+        if thread.cancelled:
             return False
-        if actor.retrying and actor.phase == phase:
+        if thread.retrying and thread.phase == phase:
             self.steps.pop()
             self.schedule.pop()
-            actor.taken -= 1
-            actor.attempted, actor.in_the_way = len(self.steps), self._locks(connection)
-            self.tried.add(actor.name)
-            self.chooser.erased(actor.name)
+            thread.taken -= 1
+            thread.attempted, thread.in_the_way = len(self.steps), self._locks(connection)
+            self.tried.add(thread.name)
+            self.chooser.erased(thread.name)
             chosen = self._decide()
         else:
-            actor.step.outcome = "waits"
-            if not actor.retrying:
-                actor.since = len(self.steps)
-            actor.waiting, actor.phase = connection, phase
-            actor.attempted, actor.in_the_way = len(self.steps), self._locks(connection)
+            thread.step.outcome = "waits"
+            if not thread.retrying:
+                thread.since = len(self.steps)
+            thread.waiting, thread.phase = connection, phase
+            thread.attempted, thread.in_the_way = len(self.steps), self._locks(connection)
             self.touch("waiters", "w")
             chosen = self._next()
-        actor.retrying = True
+        thread.retrying = True
         try:
-            self._hand_over(actor, chosen)
+            self._hand_over(thread, chosen)
         except Cancelled:
             return False
-        return not actor.timed_out
+        return not thread.timed_out
 
     def _locks(self, waiting: Any) -> list[tuple[object, ...]]:
         """The locks of all other connections: while they stay the same, `waiting` waits in vain."""
         return [other.seen_by_others() for other in self.connections if other is not waiting]
 
-    def arrived(self, actor: Actor) -> None:
+    def arrived(self, thread: ControlledThread) -> None:
         """The call that may have waited is over."""
-        actor.waiting = None
-        actor.retrying = False
-        if actor.cancelled:
+        thread.waiting = None
+        thread.retrying = False
+        if thread.cancelled:
             raise Cancelled
 
     def touch(self, resource: str, mode: str) -> None:
         """Note that the step being taken reads (``r``) or changes (``w``) a shared resource."""
-        actor = self.running
-        if not self.track or self.cancelling or actor is None:
+        thread = self.running
+        if not self.track or self.cancelling or thread is None:
             return
-        if actor.step.touched.get(resource) != "w":
-            actor.step.touched[resource] = mode
+        if thread.step.touched.get(resource) != "w":
+            thread.step.touched[resource] = mode
 
-    def finish(self, actor: Actor) -> None:
-        """The actor's function is over: close what it left open, pass the baton on."""
+    def finish(self, thread: ControlledThread) -> None:
+        """The thread's function is over: close what it left open, pass the baton on."""
         try:
-            self._close_connections(actor)
+            self._close_connections(thread)
         finally:
-            actor.done = True
-            assert actor.worker is not None
-            self.crew.idle.append(actor.worker)
+            thread.done = True
+            assert thread.worker is not None
+            self.workers.idle.append(thread.worker)
         last = None if self.cancelling else self.last
         if last is not None and all(before.done for before in last[0]):
             (_, name, job), self.last = last, None
@@ -303,14 +310,14 @@ class Scheduler(Baton):
         chosen = None if self.cancelling else self._next()
         self.pass_on(chosen)
 
-    def _close_connections(self, actor: Actor) -> None:
+    def _close_connections(self, thread: ControlledThread) -> None:
         """What happens when a thread ends: its thread-locals go, its connections are closed."""
-        actor.ending = True
-        for values in actor.locals:
+        thread.ending = True
+        for values in thread.locals:
             values.clear()
-        for connection in actor.connections:
+        for connection in thread.connections:
             if connection.leave():
-                self.notes.append(f"{actor.name} ended with an open transaction: rolled back")
+                self.notes.append(f"{thread.name} ended with an open transaction: rolled back")
 
     def give_up(self, failure: Exception) -> Cancelled:
         """End the run with `failure`; the thread that found it raises what is returned."""
@@ -326,16 +333,16 @@ class Scheduler(Baton):
 
     # -- choosing ----------------------------------------------------------------------
 
-    def _hand_over(self, actor: Actor, chosen: Actor | None) -> None:
-        if chosen is not actor:
+    def _hand_over(self, thread: ControlledThread, chosen: ControlledThread | None) -> None:
+        if chosen is not thread:
             self.pass_on(chosen)
-            assert actor.worker is not None
-            actor.worker.go.acquire()
-        if actor.cancelled:
+            assert thread.worker is not None
+            thread.worker.go.acquire()
+        if thread.cancelled:
             raise Cancelled
 
-    def _next(self) -> Actor | None:
-        """The actor to run now: one that has not started, else the chooser's; None to stop."""
+    def _next(self) -> ControlledThread | None:
+        """The thread to run now: one that has not started, else the chooser's; None to stop."""
         if self.failure is not None:
             return None
         if self.unstarted:
@@ -344,7 +351,7 @@ class Scheduler(Baton):
             self.tried.clear()
         return self._decide()
 
-    def _decide(self) -> Actor | None:
+    def _decide(self) -> ControlledThread | None:
         try:
             if self.observer is not None:
                 self.may_connect = True
@@ -361,7 +368,7 @@ class Scheduler(Baton):
 
     def _is_over(self, offers: list[str]) -> bool:
         if not offers:
-            self.ended = self.ended or why_over(self.actors.values())
+            self.ended = self.ended or why_over(self.threads.values())
         elif len(self.steps) >= self.step_limit:
             last = self.steps[-1].thread
             self.ended = f"endless: cut after {self.step_limit} steps, {last} was last"
@@ -369,27 +376,27 @@ class Scheduler(Baton):
             return False
         return True
 
-    def _begin_step(self, decision: str) -> Actor:
-        actor = self.actors.get(decision) or self.actors[decision.removesuffix(TIMEOUT)]
+    def _begin_step(self, decision: str) -> ControlledThread:
+        thread = self.threads.get(decision) or self.threads[decision.removesuffix(TIMEOUT)]
         number = len(self.steps)
-        began = number if actor.waiting is None else actor.since - 1
-        actor.step = Step(
-            actor.name, actor.label, actor.sql, actor.connection, actor.parameters, began
+        began = number if thread.waiting is None else thread.since - 1
+        thread.step = Step(
+            thread.name, thread.label, thread.sql, thread.connection, thread.parameters, began
         )
-        actor.timed_out = decision != actor.name
-        if actor.timed_out:
-            self._note_timeout(actor)
-        actor.taken += 1
-        self.steps.append(actor.step)
+        thread.timed_out = decision != thread.name
+        if thread.timed_out:
+            self._note_timeout(thread)
+        thread.taken += 1
+        self.steps.append(thread.step)
         self.schedule.append(decision)
-        return actor
+        return thread
 
-    def _note_timeout(self, actor: Actor) -> None:
-        actor.step.outcome = "timeout"
-        self.clock += actor.waiting.patience if actor.waiting is not None else actor.timeout or 0
+    def _note_timeout(self, thread: ControlledThread) -> None:
+        thread.step.outcome = "timeout"
+        self.clock += thread.waiting.patience if thread.waiting is not None else thread.timeout or 0
         if self.track:
-            actor.step.touched["everything"] = "w"
-        circle = cycle(actor)
+            thread.step.touched["everything"] = "w"
+        circle = cycle(thread)
         if circle:
             self.cycles.append(circle)
 
@@ -399,26 +406,26 @@ class Scheduler(Baton):
         late: list[str] = []  # retries that can only fail, as far as the locks tell
         ready: list[str] = []
         sleepers: list[str] = []
-        patient: list[Actor] = []
+        patient: list[ControlledThread] = []
         progress = len(self.steps)
-        for name, actor in self.actors.items():
-            if actor.done:
+        for name, thread in self.threads.items():
+            if thread.done:
                 continue
-            if actor.waiting is not None:
-                patient.append(actor)
-                if progress > actor.attempted and name not in self.tried:
-                    in_vain = actor.in_the_way == self._locks(actor.waiting)
+            if thread.waiting is not None:
+                patient.append(thread)
+                if progress > thread.attempted and name not in self.tried:
+                    in_vain = thread.in_the_way == self._locks(thread.waiting)
                     (late if in_vain else retries).append(name)
-            elif actor.ready is None or actor.ready():
+            elif thread.ready is None or thread.ready():
                 ready.append(name)
-            elif actor.sleeping:
+            elif thread.sleeping:
                 sleepers.append(name)
-            elif actor.timeout is not None:
-                patient.append(actor)
+            elif thread.timeout is not None:
+                patient.append(thread)
         if retries or ready or sleepers:
             return retries + ready or sleepers
         if late:
             return late
         if patient:
-            return [min(patient, key=lambda actor: actor.since).name + TIMEOUT]
+            return [min(patient, key=lambda thread: thread.since).name + TIMEOUT]
         return []

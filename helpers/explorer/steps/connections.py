@@ -22,9 +22,9 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Literal
 
-from helpers.explorer.engine.actors import Actor, Cancelled
-from helpers.explorer.engine.privacy import Private, private
+from helpers.explorer.engine.confinement import Confined, confined
 from helpers.explorer.engine.scheduler import LentToAnother, Scheduler
+from helpers.explorer.engine.threads import Cancelled, ControlledThread
 from helpers.explorer.steps.cursors import SteppingCursor
 from helpers.explorer.steps.statements import Statement, classify
 from helpers.explorer.steps.waiting import LOCKS, TRANSACTION, Waiting
@@ -78,8 +78,8 @@ class SteppingConnection(WatchedConnection):
         self.decides_by_rule = waiting.name == "rule"
         self._level = isolation_level
         self._regime = autocommit
-        self.private: Private | None = (
-            None if check_same_thread else private(scheduler, "connection")
+        self.private: Confined | None = (
+            None if check_same_thread else confined(scheduler, "connection")
         )
         self.shared = not check_same_thread and self.private is None
         self.pooled = self.lent = False
@@ -137,7 +137,7 @@ class SteppingConnection(WatchedConnection):
         self._touch_file("w" if phase[1] >= 2 else "r", "w")
         return self.scheduler.wait_for_file(self, phase)
 
-    def holders(self) -> list[tuple[Actor | None, str]]:
+    def holders(self) -> list[tuple[ControlledThread | None, str]]:
         """Who holds locks on the file that this connection waits for, writers first."""
         others = [
             (other.state()[0], other.owner)
@@ -166,7 +166,7 @@ class SteppingConnection(WatchedConnection):
         self.closed = True
         super().close()
 
-    def lend(self, borrower: Actor | None) -> None:
+    def lend(self, borrower: ControlledThread | None) -> None:
         """A pool lends it to one thread, or (None) has taken it back: nobody else uses it."""
         if self.scheduler.lends:
             self.shared, self.pooled, self.private = False, True, None
@@ -175,17 +175,19 @@ class SteppingConnection(WatchedConnection):
 
     # -- one step ----------------------------------------------------------------------
 
-    def enter(self, label: str, sql: str = "", parameters: object = None) -> Actor | None:
-        """Park before a call; the actor that makes it, None outside of a program."""
+    def enter(
+        self, label: str, sql: str = "", parameters: object = None
+    ) -> ControlledThread | None:
+        """Park before a call; the thread that makes it, None outside of a program."""
         scheduler = self.scheduler
-        actor = scheduler.me()
-        if actor is None:
+        thread = scheduler.me()
+        if thread is None:
             return None
         if self.private is not None:
             self._use(is_step=True)
         if not self.shared:
-            if actor is not self.owner:
-                self._wrong_thread(actor)
+            if thread is not self.owner:
+                self._wrong_thread(thread)
             scheduler.point(label, sql, self.number, parameters)
         else:
             scheduler.point(
@@ -197,24 +199,24 @@ class SteppingConnection(WatchedConnection):
                 holders=self._users,
                 wants=f"connection {self.number}",
             )
-            self.owner = actor
+            self.owner = thread
             scheduler.touch(f"connection {self.number}", "w")
-        return actor
+        return thread
 
     def _is_free(self) -> bool:
         return self.occupant is None
 
-    def _users(self) -> list[tuple[Actor | None, str]]:
+    def _users(self) -> list[tuple[ControlledThread | None, str]]:
         return [(self.occupant, f"connection {self.number}")]
 
-    def _wrong_thread(self, actor: Actor) -> None:
+    def _wrong_thread(self, thread: ControlledThread) -> None:
         if self.lent and self.owner is not None:
-            found = LentToAnother(self.number, self.owner.name, actor.name)
+            found = LentToAnother(self.number, self.owner.name, thread.name)
             raise self.scheduler.give_up(found)
         if self.owner is not None:
             raise sqlite3.ProgrammingError(
                 "SQLite objects created in a thread can only be used in that same thread. The "
-                f"object was created in thread {self.owner.name} and this is thread {actor.name}."
+                f"object was created in thread {self.owner.name} and this is thread {thread.name}."
             )
 
     def _use(self, is_step: bool = False) -> None:
@@ -227,32 +229,32 @@ class SteppingConnection(WatchedConnection):
             self.private.note()
 
     def call(
-        self, actor: Actor | None, kind: str, call: Callable[..., Any], *arguments: Any
+        self, thread: ControlledThread | None, kind: str, call: Callable[..., Any], *arguments: Any
     ) -> Any:
         """Make one call of SQLite inside the step that was just entered."""
-        if actor is None:
+        if thread is None:
             return call(*arguments)
         scheduler = self.scheduler
         before = self.state()[0] if scheduler.track else 0
-        self.occupant = actor
+        self.occupant = thread
         try:
             return self._waiting.perform(self, kind, call, *arguments)
         except sqlite3.Error as error:
-            if not actor.cancelled:
-                actor.step.error = CallError.of(error)
-                if actor.step.outcome != "timeout":
-                    actor.step.outcome = "error"
+            if not thread.cancelled:
+                thread.step.error = CallError.of(error)
+                if thread.step.outcome != "timeout":
+                    thread.step.outcome = "error"
             raise
         finally:
             self.occupant = None
-            scheduler.arrived(actor)
+            scheduler.arrived(thread)
             if self.failure is not None:
                 failure, self.failure = self.failure, None
                 raise failure
             if scheduler.track:
-                self._note_footprint(before, actor, kind)
+                self._note_accesses(before, thread, kind)
 
-    def _note_footprint(self, before: int, actor: Actor, kind: str) -> None:
+    def _note_accesses(self, before: int, thread: ControlledThread, kind: str) -> None:
         """What the call read or changed that other threads may notice.
 
         ``file`` stands for the committed rows and the readers' locks, ``write lock`` for
@@ -260,9 +262,9 @@ class SteppingConnection(WatchedConnection):
         """
         after, lock = self.state()
         written = before == 2 if kind == "commit" else kind in ("insert", "change") and not before
-        if written and not after and actor.step.error is None:
+        if written and not after and thread.step.error is None:
             self.scheduler.commits += 1
-        if actor.step.error is not None and actor.step.error.sqlite_errorname.startswith(
+        if thread.step.error is not None and thread.step.error.sqlite_errorname.startswith(
             "SQLITE_BUSY"
         ):
             self._touch_file("r", "r")
@@ -295,40 +297,40 @@ class SteppingConnection(WatchedConnection):
             self._use()
             if not self.shared:
                 return self._flag(cursor, sql)
-        actor = self.enter(what.label, sql, parameters)
+        thread = self.enter(what.label, sql, parameters)
         legacy = what.implicit and self._level is not None and self._regime == _LEGACY
         if legacy and not self.open_transaction:
-            actor = self._begin(actor, what, sql, parameters)
+            thread = self._begin(thread, what, sql, parameters)
         if what.busy_timeout is not None:
             self.patience = what.busy_timeout
         for part in parts or (parameters,):
-            self.call(actor, what.kind, call, cursor, sql, part)
+            self.call(thread, what.kind, call, cursor, sql, part)
         if what.busy_timeout is not None:  # the PRAGMA has replaced the handler
             self._waiting.adopt(self)
-        return actor
+        return thread
 
     def _flag(self, cursor: sqlite3.Cursor, sql: str) -> None:
         """A PRAGMA that touches no file, on a connection of this thread alone: no step."""
-        actor = self.scheduler.me()
-        if actor is not None and actor is not self.owner:
-            self._wrong_thread(actor)
+        thread = self.scheduler.me()
+        if thread is not None and thread is not self.owner:
+            self._wrong_thread(thread)
         sqlite3.Cursor.execute(cursor, sql)
 
     def _begin(
-        self, actor: Actor | None, what: Statement, sql: str, parameters: Any
-    ) -> Actor | None:
+        self, thread: ControlledThread | None, what: Statement, sql: str, parameters: Any
+    ) -> ControlledThread | None:
         """The BEGIN that `sqlite3` sends before a change."""
         begin = f"BEGIN {self._level}".strip()
-        if actor is None or not self.shared:
-            if actor is not None:
-                actor.step.before = begin
+        if thread is None or not self.shared:
+            if thread is not None:
+                thread.step.before = begin
                 self._use()
-            self.call(actor, classify(begin).kind, self.raw, begin)
-            return actor
-        actor.step.label = f"is a transaction open? no ({what.label})"
-        actor.step.sql = ""
-        actor = self.enter(f"{begin} (implicit)", begin)
-        self.call(actor, classify(begin).kind, self.raw, begin)
+            self.call(thread, classify(begin).kind, self.raw, begin)
+            return thread
+        thread.step.label = f"is a transaction open? no ({what.label})"
+        thread.step.sql = ""
+        thread = self.enter(f"{begin} (implicit)", begin)
+        self.call(thread, classify(begin).kind, self.raw, begin)
         return self.enter(what.label, sql, parameters)
 
     def _end(self, operation: str, call: Callable[[], Any]) -> None:
@@ -336,13 +338,13 @@ class SteppingConnection(WatchedConnection):
         self._use()
         if self._regime == 1 or (not self.shared and not self.open_transaction):
             return
-        actor = self.enter(operation, operation)
+        thread = self.enter(operation, operation)
         if not self.open_transaction:
-            if actor is not None:
-                actor.step.sql = ""
-                actor.step.result = Text("no transaction is open: nothing to do")
+            if thread is not None:
+                thread.step.sql = ""
+                thread.step.result = Text("no transaction is open: nothing to do")
             return
-        self.call(actor, classify(operation).kind, call)
+        self.call(thread, classify(operation).kind, call)
         if self._regime == 0:
             self.raw("BEGIN")
 
@@ -375,9 +377,9 @@ class SteppingConnection(WatchedConnection):
     def cursor(self, factory: Any = None) -> Any:
         """A cursor whose calls are steps."""
         self._use(is_step=True)
-        actor = self.scheduler.me()
-        if actor is not None and not self.shared and actor is not self.owner:
-            self._wrong_thread(actor)
+        thread = self.scheduler.me()
+        if thread is not None and not self.shared and thread is not self.owner:
+            self._wrong_thread(thread)
         return super().cursor(SteppingCursor if factory is None else factory)
 
     def execute(self, sql: str, parameters: Any = (), /) -> Any:
@@ -412,8 +414,8 @@ class SteppingConnection(WatchedConnection):
 
     def close(self) -> None:
         """As `sqlite3.Connection.close`: what is not committed is rolled back."""
-        actor = self.scheduler.me()
-        if self.closed or actor is None or actor.cancelled or actor.ending:
+        thread = self.scheduler.me()
+        if self.closed or thread is None or thread.cancelled or thread.ending:
             self._close()
             return
         self._use()

@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from helpers.explorer.engine.actors import Actor
 from helpers.explorer.engine.scheduler import Scheduler
+from helpers.explorer.engine.threads import ControlledThread
 from helpers.explorer.steps.statements import classify, statements
 
 
@@ -22,11 +22,13 @@ class Steps(Protocol):
     def open_transaction(self) -> bool:
         """Whether a transaction is open."""
 
-    def enter(self, label: str, sql: str = "", parameters: object = None) -> Actor | None:
-        """Park before a call; the actor that makes it."""
+    def enter(
+        self, label: str, sql: str = "", parameters: object = None
+    ) -> ControlledThread | None:
+        """Park before a call; the thread that makes it."""
 
     def call(
-        self, actor: Actor | None, kind: str, call: Callable[..., Any], *arguments: Any
+        self, thread: ControlledThread | None, kind: str, call: Callable[..., Any], *arguments: Any
     ) -> Any:
         """Make one call of SQLite inside the step that was just entered."""
 
@@ -57,8 +59,8 @@ class SteppingCursor(sqlite3.Cursor):
 
     def execute(self, sql: str, parameters: Any = (), /) -> SteppingCursor:
         """As `sqlite3.Cursor.execute`."""
-        actor = self.connection.statement(self, sql, parameters, sqlite3.Cursor.execute)
-        self._step = actor and actor.step
+        thread = self.connection.statement(self, sql, parameters, sqlite3.Cursor.execute)
+        self._step = thread and thread.step
         return self
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> SteppingCursor:
@@ -77,8 +79,8 @@ class SteppingCursor(sqlite3.Cursor):
         connection = self.connection
         for statement in statements(sql_script):
             what = classify(statement)
-            actor = connection.enter(what.label, statement)
-            connection.call(actor, what.kind, self._run, statement)
+            thread = connection.enter(what.label, statement)
+            connection.call(thread, what.kind, self._run, statement)
         return self
 
     def _run(self, statement: str) -> None:
@@ -89,13 +91,13 @@ class SteppingCursor(sqlite3.Cursor):
     def _fetch(self, operation: str, fetch: Callable[..., Any], *arguments: Any) -> Any:
         """The first fetch belongs to the step of its SELECT; a later one is a step."""
         connection = self.connection
-        actor = connection.scheduler.me()
-        if actor is None:
+        thread = connection.scheduler.me()
+        if thread is None:
             return fetch(self, *arguments)
-        if self._step is not actor.step:
+        if self._step is not thread.step:
             connection.enter(operation)
         self._step = None
-        result = actor.step.result = fetch(self, *arguments)
+        result = thread.step.result = fetch(self, *arguments)
         return result
 
     def fetchone(self) -> Any:

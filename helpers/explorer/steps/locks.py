@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from helpers.explorer.engine.actors import Actor
-from helpers.explorer.engine.privacy import private
+from helpers.explorer.engine.confinement import confined
 from helpers.explorer.engine.scheduler import Scheduler
+from helpers.explorer.engine.threads import ControlledThread
 
 
 def the_run() -> Scheduler:
@@ -38,16 +38,16 @@ class StepLock(Named):
 
     def __init__(self, name: str = "", waiter: bool = False) -> None:
         super().__init__(name)
-        self.owner: Actor | str | None = None
+        self.owner: ControlledThread | str | None = None
         self._fresh = waiter  # a condition's private lock: its first acquire is no step
         run = None if name or waiter else Scheduler.here()
-        self._private = None if run is None else private(run, "lock")
+        self._private = None if run is None else confined(run, "lock")
 
     def _free(self) -> bool:
         return self.owner is None
 
-    def _holders(self) -> list[tuple[Actor | None, str]]:
-        return [(self.owner, self.name)] if isinstance(self.owner, Actor) else []
+    def _holders(self) -> list[tuple[ControlledThread | None, str]]:
+        return [(self.owner, self.name)] if isinstance(self.owner, ControlledThread) else []
 
     def _take(self) -> None:
         run = the_run()

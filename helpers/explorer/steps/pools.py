@@ -23,8 +23,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from helpers.explorer.engine.actors import Actor
 from helpers.explorer.engine.scheduler import Scheduler
+from helpers.explorer.engine.threads import ControlledThread
 from helpers.explorer.steps.connections import SteppingConnection
 
 #: SQLAlchemy's default for ``pool_size``, in connections.
@@ -206,7 +206,7 @@ class StepPoolQueue:
         self.put(item, block=False)
 
 
-def _borrowers(run: Scheduler) -> list[tuple[Actor | None, str]]:
+def _borrowers(run: Scheduler) -> list[tuple[ControlledThread | None, str]]:
     """Who has checked out a connection."""
     lent = [connection for connection in run.connections if connection.lent]
     return [(connection.owner, "a connection of the pool") for connection in lent]

@@ -29,10 +29,10 @@ from helpers.explorer.engine.guard import watch
 from helpers.explorer.engine.scheduler import Scheduler
 from helpers.explorer.steps import clock, futures
 from helpers.explorer.steps.connections import SteppingConnection
+from helpers.explorer.steps.lock_discovery import LOCK_TYPES, find_slots
 from helpers.explorer.steps.locks import StepLock, StepRLock, the_run
 from helpers.explorer.steps.pools import LibraryLock, asked_by_library
 from helpers.explorer.steps.queues import QUEUES
-from helpers.explorer.steps.slots import LOCK_TYPES, find_slots
 from helpers.explorer.steps.waiting import Waiting
 
 _Lock = threading.Lock
@@ -50,9 +50,9 @@ class StepLocal(threading.local):
     def __init__(self) -> None:
         # Python calls this once in each thread, when the thread first uses the object.
         run = Scheduler.here()
-        actor = None if run is None else run.me()
-        if actor is not None:
-            actor.locals.append(self.__dict__)
+        controlled = None if run is None else run.me()
+        if controlled is not None:
+            controlled.locals.append(self.__dict__)
 
 
 def _thread_start(thread: threading.Thread) -> None:
@@ -68,23 +68,23 @@ def _thread_start(thread: threading.Thread) -> None:
 
 
 def _thread_join(thread: threading.Thread, timeout: float | None = None) -> None:
-    run, actor = Scheduler.here(), getattr(thread, "_explored", None)
-    if run is None or actor is None:
+    run, controlled = Scheduler.here(), getattr(thread, "_explored", None)
+    if run is None or controlled is None:
         _join(thread, timeout)
         return
     run.point(
-        f"join {actor.name}",
-        ready=lambda: actor.done,
+        f"join {controlled.name}",
+        ready=lambda: controlled.done,
         timeout=timeout,
-        holders=lambda: [(actor, "its end")],
-        wants=f"the end of {actor.name}",
+        holders=lambda: [(controlled, "its end")],
+        wants=f"the end of {controlled.name}",
     )
     run.touch("everything", "w")
 
 
 def _thread_is_alive(thread: threading.Thread) -> bool:
-    actor = getattr(thread, "_explored", None)
-    return _is_alive(thread) if actor is None else not actor.done
+    controlled = getattr(thread, "_explored", None)
+    return _is_alive(thread) if controlled is None else not controlled.done
 
 
 def _either(real: Callable[..., Any], stepping: Callable[..., Any]) -> Callable[..., Any]:

@@ -36,9 +36,9 @@ class _StepQueue(Named):
         self, what: str, block: bool, timeout: float | None, ready: Callable[[], bool]
     ) -> bool:
         run = the_run()
-        actor = run.me()
+        thread = run.me()
         # A finalizer may put back what a thread had taken that is being unwound.
-        if actor is None or (actor.cancelled and what == "put into" and actor.gives_back()):
+        if thread is None or (thread.cancelled and what == "put into" and thread.gives_back()):
             return ready()
         if not block:
             run.point(f"{what} {self.name}")

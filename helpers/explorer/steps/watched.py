@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from helpers.explorer.engine.actors import Actor
+from helpers.explorer.engine.threads import ControlledThread
 
 _in_transaction = sqlite3.Connection.in_transaction.__get__
 
@@ -34,7 +34,7 @@ class WatchedConnection(sqlite3.Connection):
     failure: BaseException | None
     handle: int
     is_wal: bool
-    occupant: Actor | None
+    occupant: ControlledThread | None
     patience: float
     rule_state: int
     rule_lock: int

@@ -11,7 +11,7 @@ from .common import (
     CHILD,
     NEVER,
     OFTEN,
-    PATIENCE,
+    TIMEOUT,
     Build,
     Outcome,
     Seen,
@@ -150,7 +150,7 @@ def _updates(first: Any, other: Any, fixed: bool) -> List[Callable[[], None]]:
         finally:
             tried[number].set()
         if not fixed:
-            tried[1 - number].wait(PATIENCE)
+            tried[1 - number].wait(TIMEOUT)
         connection.commit()
 
     return [lambda: update(first, 0), lambda: update(other, 1)]

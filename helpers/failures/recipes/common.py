@@ -28,7 +28,7 @@ ALWAYS, OFTEN, NEVER, ABSENT = "always", "often", "never", "absent"
 HERE, CHILD = "here", "child"
 
 #: Longest wait for another thread, in seconds: only a broken recipe gets there.
-PATIENCE = 20.0
+TIMEOUT = 20.0
 #: Timeout of connections whose waiting is measured, in seconds.
 SHORT = 0.2
 LONG = 5.0
@@ -197,7 +197,7 @@ class Work:
         self._running = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        self._running.wait(PATIENCE)
+        self._running.wait(TIMEOUT)
 
     def _run(self) -> None:
         self._running.set()
@@ -218,9 +218,9 @@ class Work:
         """Wait for its end.
 
         Raises:
-            RuntimeError: if it takes longer than `PATIENCE`.
+            RuntimeError: if it takes longer than `TIMEOUT`.
         """
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT)
         if self._thread.is_alive():
             raise RuntimeError("a thread of this recipe never ended")
         return self

@@ -5,7 +5,7 @@ import threading
 from functools import partial
 from typing import Any, Callable, List
 
-from .common import PATIENCE, Outcome, Workspace, exists_since, failure, integer, outcome
+from .common import TIMEOUT, Outcome, Workspace, exists_since, failure, integer, outcome
 
 COUNTER = """
     CREATE TABLE counter (id INTEGER PRIMARY KEY, value INTEGER);
@@ -18,7 +18,7 @@ IMMEDIATE = "BEGIN IMMEDIATE before the SELECT."
 
 
 def _meet(barrier: threading.Barrier) -> None:
-    barrier.wait(PATIENCE)
+    barrier.wait(TIMEOUT)
 
 
 def _increment(
@@ -28,7 +28,7 @@ def _increment(
     value = integer(connection, READ)
     after_read()
     if not first:
-        turn[0].wait(PATIENCE)
+        turn[0].wait(TIMEOUT)
     connection.execute(WRITE, (value + 1,))
     connection.commit()
     turn[0].set()
@@ -43,7 +43,7 @@ def lost_update(
     barrier, turn = threading.Barrier(2), [threading.Event()]
 
     def work(first: bool) -> None:
-        connection = sqlite3.connect(workspace.path, timeout=PATIENCE, **options)
+        connection = sqlite3.connect(workspace.path, timeout=TIMEOUT, **options)
         try:
             if fixed:
                 connection.isolation_level = None
@@ -104,7 +104,7 @@ def isolation_none(workspace: Workspace, fixed: bool) -> Outcome:
 def autocommit(workspace: Workspace, fixed: bool) -> Outcome:
     """The same by the attribute of Python 3.12; the fix needs no transaction."""
     setup = workspace.connect(COUNTER)
-    connections = [workspace.shared(autocommit=True, timeout=PATIENCE) for _ in range(2)]
+    connections = [workspace.shared(autocommit=True, timeout=TIMEOUT) for _ in range(2)]
     if fixed:
         add = "UPDATE counter SET value = value + 1 WHERE id = 1"
         works = [workspace.run(partial(c.execute, add)) for c in connections]

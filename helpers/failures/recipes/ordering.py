@@ -9,7 +9,7 @@ import threading
 import time
 from typing import Any, Callable, List, Optional
 
-from .common import PATIENCE, Work, Workspace
+from .common import TIMEOUT, Work, Workspace
 
 #: Pure C inside SQLite, without the GIL, for seconds.
 SLOW = (
@@ -27,7 +27,7 @@ class Gate:
     def stop(self) -> None:
         """Called by the thread that waits."""
         self.inside.set()
-        self.go.wait(PATIENCE)
+        self.go.wait(TIMEOUT)
 
     def reached(self) -> None:
         """Wait until a thread is at the gate.
@@ -35,7 +35,7 @@ class Gate:
         Raises:
             RuntimeError: if none comes.
         """
-        if not self.inside.wait(PATIENCE):
+        if not self.inside.wait(TIMEOUT):
             raise RuntimeError("no thread came to the gate")
 
     def open(self) -> None:
@@ -85,7 +85,7 @@ def freeze(release: Callable[[], Any]) -> None:
     threads = _other_threads()  # Lets go of the GIL, so it comes first.
     interval = sys.getswitchinterval()
     # Who waits for the GIL must not ask for it before this thread gives it up by itself.
-    sys.setswitchinterval(PATIENCE)
+    sys.setswitchinterval(TIMEOUT)
     try:
         release()
         _until_quiet(_sleep_with_gil, 6, threads)
@@ -96,7 +96,7 @@ def freeze(release: Callable[[], Any]) -> None:
 def _until_quiet(sleep: Callable[[float], Any], times: int, threads: List[bytes]) -> None:
     """Sleep in steps until, for some of them in a row, no other thread computed or was about to."""
     began, quiet, last = time.time(), 0, time.process_time()
-    while quiet < times and time.time() - began < PATIENCE:
+    while quiet < times and time.time() - began < TIMEOUT:
         sleep(0.05)
         now = time.process_time()
         quiet = quiet + 1 if now - last < 0.004 and all(map(_sleeps, threads)) else 0

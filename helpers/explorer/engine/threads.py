@@ -1,7 +1,7 @@
 """The threads of an explored program: real ones, each parked on a raw lock of its own.
 
-An `Actor` is one thread of the program in one run. The real thread that plays it, a
-`Worker`, belongs to a `Crew` and is kept alive between runs.
+A `ControlledThread` is one thread of the program in one run. The real thread that plays it, a
+`Worker`, belongs to a `WorkerPool` and is kept alive between runs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Cancelled(BaseException):
     """Raised inside a program's thread to end it; not an `Exception`, so programs let it pass."""
 
 
-class Actor:
+class ControlledThread:
     """One thread of the program in one run."""
 
     __slots__ = (
@@ -43,7 +43,7 @@ class Actor:
         self.connection = 0
         self.ready: Callable[[], bool] | None = None
         self.timeout: float | None = None
-        self.holders: Callable[[], Iterable[tuple[Actor | None, str]]] | None = None
+        self.holders: Callable[[], Iterable[tuple[ControlledThread | None, str]]] | None = None
         self.wants = ""
         self.since = 0  # number of the step at which it began to wait
         self.waiting: Any = None  # the connection in which SQLite's busy handler waits
@@ -94,21 +94,21 @@ def _forget(error: BaseException) -> None:
 
 
 class Finishing(Protocol):
-    """The run to which an actor belongs, as its worker sees it."""
+    """The run to which a thread belongs, as its worker sees it."""
 
-    def finish(self, actor: Actor) -> None:
-        """The actor's function is over."""
+    def finish(self, thread: ControlledThread) -> None:
+        """The thread's function is over."""
 
 
 class Worker(threading.Thread):
-    """A real thread that plays one actor after another, parked in between."""
+    """A real thread that plays one controlled thread after another, parked in between."""
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, workers: WorkerPool) -> None:
         super().__init__(name="explorer", daemon=True)
-        self.crew = crew
+        self.workers = workers
         self.go = allocate_lock()
         self.go.acquire()
-        self.actor: Actor | None = None
+        self.thread: ControlledThread | None = None
         self.scheduler: Finishing | None = None
         self.start()
 
@@ -116,27 +116,27 @@ class Worker(threading.Thread):
         """Play what is given until nothing is given."""
         while True:
             self.go.acquire()
-            actor, scheduler = self.actor, self.scheduler
-            if actor is None or scheduler is None:
+            thread, scheduler = self.thread, self.scheduler
+            if thread is None or scheduler is None:
                 return
-            self.name = actor.name
-            actor.play()
-            self.actor = self.scheduler = None
-            scheduler.finish(actor)
+            self.name = thread.name
+            thread.play()
+            self.thread = self.scheduler = None
+            scheduler.finish(thread)
 
 
-class Crew:
+class WorkerPool:
     """The worker threads of one exploration, kept alive between its schedules."""
 
     def __init__(self) -> None:
         self.idle: list[Worker] = []
         self.all: list[Worker] = []
 
-    def give(self, actor: Actor, scheduler: Finishing) -> None:
-        """Hand `actor` to an idle worker, which begins when its `go` lock is released."""
+    def give(self, thread: ControlledThread, scheduler: Finishing) -> None:
+        """Hand `thread` to an idle worker, which begins when its `go` lock is released."""
         worker = self.idle.pop() if self.idle else self._hire()
-        worker.actor, worker.scheduler = actor, scheduler
-        actor.worker = worker
+        worker.thread, worker.scheduler = thread, scheduler
+        thread.worker = worker
 
     def _hire(self) -> Worker:
         worker = Worker(self)
@@ -150,7 +150,7 @@ class Crew:
     def close(self) -> None:
         """End every worker and wait until it has ended."""
         for worker in self.all:
-            if worker.actor is None:
+            if worker.thread is None:
                 worker.go.release()
                 worker.join()
         self.all.clear()

@@ -1,8 +1,8 @@
-"""What one thread made and nobody else uses yet is nobody else's business: no steps.
+"""Thread confinement: what one thread made and no other uses yet needs no steps.
 
-A lock, or a connection that any thread may use, counts as private to the thread that made it
+A lock, or a connection that any thread may use, counts as confined to the thread that made it
 until another thread uses it; from then on it is shared. That other use could not have come
-before the maker's last private one if the maker has taken a step in between: else it would be
+before the maker's last confined one if the maker has taken a step in between: else it would be
 seen to come before that step in another schedule. If the maker has taken none, the run is given
 up, the thing is remembered as shared from the start (`Program.found_shared`), and the exploration
 begins anew. So nothing is overlooked.
@@ -13,24 +13,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from helpers.explorer.engine.actors import Actor
     from helpers.explorer.engine.scheduler import Scheduler
+    from helpers.explorer.engine.threads import ControlledThread
 
 
 class FoundShared(RuntimeError):
-    """Another thread used what had counted as private to one; explore or replay it again."""
+    """Another thread used what had counted as confined to one; explore or replay it again."""
 
     def __init__(self, thing: str) -> None:
         super().__init__(thing)
         self.thing = thing
 
 
-class Private:
-    """The mark of a thing that counts as private to the thread that made it."""
+class Confined:
+    """The mark of a thing that counts as confined to the thread that made it."""
 
     __slots__ = ("maker", "thing", "used_at")
 
-    def __init__(self, maker: Actor, thing: str) -> None:
+    def __init__(self, maker: ControlledThread, thing: str) -> None:
         self.maker = maker
         self.thing = thing
         self.used_at = -1  # how many steps the maker had taken at its last use
@@ -54,7 +54,7 @@ class Private:
         self.used_at = self.maker.taken
 
 
-def private(run: Scheduler, kind: str) -> Private | None:
+def confined(run: Scheduler, kind: str) -> Confined | None:
     """The mark of a `kind` of thing being made by the calling thread; None if it is shared.
 
     Things go by the name of their maker and a number, so that they can be told in every run.
@@ -63,4 +63,4 @@ def private(run: Scheduler, kind: str) -> Private | None:
     if maker is None:
         return None
     thing = f"{kind} {run.number(f'{kind} of {maker.name}')} of {maker.name}"
-    return None if thing in run.found_shared else Private(maker, thing)
+    return None if thing in run.found_shared else Confined(maker, thing)
