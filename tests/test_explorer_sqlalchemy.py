@@ -11,6 +11,7 @@ import pytest
 from helpers.commands import soundness
 from helpers.exercises import no_increment_lost
 from helpers.explorer import Program, Stage, explore, replay
+from helpers.explorer.engine.confinement import sharing_of
 from helpers.explorer.engine.scheduler import LentToAnother
 from helpers.explorer.steps.connections import SteppingConnection
 
@@ -169,7 +170,7 @@ def test_threads_that_share_a_session_share_its_connection():
 
     shared = program(share, job)
     stage = Stage(shared)
-    assert shared.lends is False
+    assert sharing_of(shared).lends is False
     stage.run("A B")
     assert "shared connection" in stage.table().columns
 
@@ -197,7 +198,7 @@ def test_sharing_that_is_found_late_ends_the_exploration_and_the_next_one_knows(
     late = Program("counter", {"A": lender, "B": user}, lambda end: not end.errors, share=share)
     with pytest.raises(LentToAnother, match="B used connection 1, which A had checked out"):
         explore(late)
-    assert late.lends is False
+    assert sharing_of(late).lends is False
     assert explore(late).complete
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import copy
 import functools
 import gc
 import random
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from helpers.explorer import Program, Runner, explore, replay
+from helpers.explorer.engine.confinement import sharing_of
 from helpers.explorer.engine.guard import Unseen
 from helpers.explorer.scenarios import autocommit, no_increment_lost
 from helpers.explorer.search import Tally, depth_first
@@ -224,11 +226,27 @@ def test_a_lock_that_is_handed_on_counts_as_shared():
 
     job = counter(make, use, share=Shelf)
     exploration = explore(job)
-    assert job.found_shared == {"lock 1 of A"}
+    assert sharing_of(job).found == {"lock 1 of A"}
     # One block each, as with a lock that was shared from the start.
     assert exploration.counts == {"right": 2}
     labels = [step.label for step in replay(job, exploration.outcomes[0][2]).steps]
     assert labels.count("acquire lock 1") == 2
+
+
+def test_exploring_and_replaying_leave_the_program_as_it_was():
+    def make(shelf):
+        shelf.thing = threading.Lock()
+        with shelf.thing:
+            autocommit(shelf.path)
+
+    def use(shelf):
+        with shelf.thing:
+            autocommit(shelf.path)
+
+    job = counter(make, use, share=Shelf)
+    before = {name: copy.copy(value) for name, value in vars(job).items()}
+    replay(job, explore(job).outcomes[0][2])
+    assert vars(job) == before
 
 
 @pytest.mark.parametrize("reduce", [False, True])
@@ -244,7 +262,7 @@ def test_a_connection_that_is_handed_on_counts_as_shared(reduce):
 
     job = counter(make, use, invariant=everything, share=Shelf)
     exploration = explore(job, reduce=reduce)
-    assert job.found_shared == {"connection 1 of A"}
+    assert sharing_of(job).found == {"connection 1 of A"}
     assert {o.rows for o, _, _ in exploration.outcomes} == {"0", "1"}
 
 

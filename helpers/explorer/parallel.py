@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import cloudpickle
 
+from helpers.explorer.engine.confinement import Sharing
 from helpers.explorer.program import Program
 from helpers.explorer.runner import Runner
 from helpers.explorer.search import Node, Tally, depth_first, split
@@ -35,6 +36,7 @@ class Job:
     waiting: str
     step_limit: int
     reduce: bool
+    sharing: Sharing
 
 
 def spread(tally: Tally, job: Job, executor: Executor) -> Iterator[Tally]:
@@ -42,7 +44,7 @@ def spread(tally: Tally, job: Job, executor: Executor) -> Iterator[Tally]:
     workers = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
     # The parts are handed out outside of the `with`: a process that is forked now must not
     # inherit a run in progress.
-    with Runner(job.program, job.waiting, job.step_limit, track=job.reduce) as runner:
+    with Runner(job.program, job.waiting, job.step_limit, job.reduce, job.sharing) as runner:
         roots = split(runner, job.reduce, PARTS_PER_WORKER * workers)
     batches = _batches(roots, PARTS_PER_WORKER * workers)
     payload = cloudpickle.dumps(job)
@@ -71,7 +73,7 @@ def explore_parts(job_bytes: bytes, roots_bytes: bytes) -> bytes:
     job: Job = cloudpickle.loads(job_bytes)
     tally = Tally()
     give_up = time.monotonic() + GIVE_UP
-    with Runner(job.program, job.waiting, job.step_limit, track=job.reduce) as runner:
+    with Runner(job.program, job.waiting, job.step_limit, job.reduce, job.sharing) as runner:
         for root in cloudpickle.loads(roots_bytes):
             for _ in depth_first(runner, tally, job.reduce, root):
                 if time.monotonic() > give_up:

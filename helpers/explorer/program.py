@@ -101,8 +101,6 @@ class Program:
         self.look = look
         self.journal_mode = databases.check_journal_mode(journal_mode)
         self.share = share
-        self.lends: bool | None = None  # see `helpers.explorer.steps.pools`; None: not tried yet
-        self.found_shared: set[str] = set()  # see `helpers.explorer.engine.confinement`
         self.name = name
         self.expire = expire
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from helpers.display import Table, progress
 from helpers.explorer import parallel
-from helpers.explorer.engine.confinement import FoundShared
+from helpers.explorer.engine.confinement import FoundShared, sharing_of
 from helpers.explorer.program import KINDS, Outcome, Program, Run, Schedule
 from helpers.explorer.runner import STEP_LIMIT, Replay, Runner
 from helpers.explorer.search import Tally, depth_first, sample
@@ -223,7 +223,7 @@ def explore(
         tally = Tally()
         try:
             if executor is not None:
-                job = parallel.Job(program, name, step_limit, reduce)
+                job = parallel.Job(program, name, step_limit, reduce, sharing_of(program))
                 _until(parallel.spread(tally, job, executor), began, max_schedules, seconds, show)
             else:
                 with Runner(program, name, step_limit, track=reduce) as runner:
@@ -234,7 +234,7 @@ def explore(
                     )
                     _until(search, began, max_schedules, seconds, show)
         except FoundShared as found:  # what was run does not count: begin anew
-            program.found_shared.add(found.thing)
+            sharing_of(program).found.add(found.thing)
         else:
             return report(program, tally, reduce, seed, name, time.perf_counter() - began)
 

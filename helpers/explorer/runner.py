@@ -17,7 +17,7 @@ from _thread import allocate_lock
 from typing import Any
 
 from helpers.explorer.collector import gc_paused
-from helpers.explorer.engine.confinement import FoundShared
+from helpers.explorer.engine.confinement import FoundShared, Sharing, sharing_of
 from helpers.explorer.engine.deadlocks import why_blocked
 from helpers.explorer.engine.processor import Together
 from helpers.explorer.engine.scheduler import (
@@ -50,6 +50,7 @@ class Runner:
         waiting_by: ``"busy handler"``, ``"rule"`` or ``"auto"``; see `steps.waiting`.
         step_limit: steps after which a schedule is cut and called endless.
         track: note what each step touches (the reduction and the stage need it).
+        sharing: what is known of the threads' sharing; by default what this process knows.
 
     Raises:
         RuntimeError: on entering, if another exploration runs in this process.
@@ -61,8 +62,10 @@ class Runner:
         waiting_by: str = "auto",
         step_limit: int = STEP_LIMIT,
         track: bool = False,
+        sharing: Sharing | None = None,
     ) -> None:
         self.program = program
+        self.sharing = sharing_of(program) if sharing is None else sharing
         self.waiting = waiting.choose(waiting_by)
         self.step_limit = step_limit
         self.track = track
@@ -89,7 +92,7 @@ class Runner:
             if self.program.share is not None:
                 functions.append(self.program.share)
             self.refresh = stack.enter_context(primitives.stepping(self.waiting, functions))
-            if stack.enter_context(pools.pooling()) and self.program.lends is None:
+            if stack.enter_context(pools.pooling()) and self.sharing.lends is None:
                 self._try_lending()
             self._exit = stack.pop_all()
         return self
@@ -106,7 +109,7 @@ class Runner:
 
         Raises:
             Diverged, ScheduleError: from the chooser.
-            FoundShared: if the schedules run so far do not count, see `privacy`.
+            FoundShared: if the schedules run so far do not count, see `confinement`.
             RuntimeError: if a thread can be neither stepped nor stopped.
         """
         self.together.keep()
@@ -114,8 +117,8 @@ class Runner:
         scheduler = Scheduler(
             self.workers, chooser, self.step_limit, self.track, self.program.journal_mode == "wal"
         )
-        scheduler.lends = self.program.lends is not False
-        scheduler.found_shared = self.program.found_shared
+        scheduler.lends = self.sharing.lends is not False
+        scheduler.found_shared = self.sharing.found
         scheduler.expire = self.program.expire
         if observe is not None:
             scheduler.observer = lambda _: observe(scheduler)
@@ -125,10 +128,10 @@ class Runner:
             threads = self._prepare(scheduler)
             scheduler.run(lambda: _stand(scheduler, self.program))
         except LentToAnother:
-            self.program.lends = False
+            self.sharing.lends = False
             raise
         except FoundShared as found:
-            self.program.found_shared.add(found.thing)
+            self.sharing.found.add(found.thing)
             raise
         finally:
             set_active(None)
@@ -151,7 +154,7 @@ class Runner:
 
     def _try_lending(self) -> None:
         """Let the threads take turns, and see whether one uses what was lent to another."""
-        self.program.lends = True
+        self.sharing.lends = True
         with contextlib.suppress(LentToAnother):
             self.trace(RoundRobin())
 

@@ -4,17 +4,43 @@ A lock, or a connection that any thread may use, counts as confined to the threa
 until another thread uses it; from then on it is shared. That other use could not have come
 before the maker's last confined one if the maker has taken a step in between: else it would be
 seen to come before that step in another schedule. If the maker has taken none, the run is given
-up, the thing is remembered as shared from the start (`Program.found_shared`), and the exploration
+up, the thing is remembered as shared from the start (`Sharing.found`), and the exploration
 begins anew. So nothing is overlooked.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from helpers.explorer.program import Program
 
 if TYPE_CHECKING:
     from helpers.explorer.engine.scheduler import Scheduler
     from helpers.explorer.engine.threads import ControlledThread
+
+
+@dataclass
+class Sharing:
+    """What runs of a program have shown about what its threads share.
+
+    Attributes:
+        lends: whether what a pool lends to a thread is used by that thread alone, see
+            `helpers.explorer.steps.pools`; None: not tried yet.
+        found: locks and connections that one thread made and another used too early.
+    """
+
+    lends: bool | None = None
+    found: set[str] = field(default_factory=set)
+
+
+_known: WeakKeyDictionary[Program, Sharing] = WeakKeyDictionary()
+
+
+def sharing_of(program: Program) -> Sharing:
+    """What is known of `program` in this process, to be added to."""
+    return _known.setdefault(program, Sharing())
 
 
 class FoundShared(RuntimeError):

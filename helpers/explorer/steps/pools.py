@@ -6,7 +6,7 @@ connection is taken, and that a pool at its limit makes others wait. So
 - a connection that one thread has checked out is its own until it is checked in, and its
   steps are those of a private connection. A `StaticPool` gives one connection to all; it
   stays a shared one. So does a connection that is used by a thread that did not check it
-  out, because threads share a Session: `Program.lends` says so after a trial run;
+  out, because threads share a Session: `Sharing.lends` says so after a trial run;
 - a checkout is a step where the pool is smaller than SQLAlchemy's default of five
   connections, and wherever it has to wait; its timeout expires when nobody else can go on;
 - SQLAlchemy's own locks are steps only when a thread has to wait for them.
