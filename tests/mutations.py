@@ -1,9 +1,9 @@
 """Does a notebook notice when what it claims is no longer so?
 
 A claim is a code cell with the tag `claim:<name>`. A mutation is a named change to one file
-of `helpers` after which the claim is false (a fix taken away, a flaw repaired). The course
-is copied to a temporary folder, the change is made there, and nbval runs the notebook of
-the copy, as far as the claim depends on it: it must be red at the claim, and
+of `helpers`, or to the notebook, after which the claim is false (a fix taken away, a flaw
+repaired). The course is copied to a temporary folder, the change is made there, and nbval runs
+the notebook of the copy, as far as the claim depends on it: it must be red at the claim, and
 `without_a_change` must find nothing in the whole notebook.
 
 The first cell to go red must be a claim: a change that breaks an import, say, would prove
@@ -35,7 +35,7 @@ PARTS = ("helpers", "data", "notebooks/applications", "pyproject.toml", "tests/s
 
 @dataclass(frozen=True)
 class Mutation:
-    """A change to `helpers` that makes claims of one notebook false.
+    """A change to one file of the course that makes claims of one notebook false.
 
     `old` must stand in `file` (relative to the course's folder) exactly once.
     """

@@ -375,7 +375,7 @@ def test_a_notebook_runs_in_a_folder_with_umlauts_and_without_a_home(tmp_path):
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "MPLCONFIGDIR"):
         environment.pop(name, None)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q", "."],
+        [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q", "Übung.ipynb"],
         cwd=course, env=environment, capture_output=True, encoding="utf-8", timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout

@@ -1,4 +1,4 @@
-"""Check this installation, and name the command that mends what is missing.
+"""Check this installation, and name the command that fixes what is missing.
 
 ``python -m helpers doctor`` prints one line per check and ends with status 1 when
 something is missing; a warning alone leaves it at 0. ``table()`` shows the same in a
@@ -60,17 +60,17 @@ class Check:
         name: what was looked at.
         status: `OK`, `WARNING` or `MISSING`.
         found: what there is, in words.
-        mend: the commands (or steps) that mend it, a line each; empty when nothing needs mending.
+        fix: the commands (or steps) that fix it, a line each; empty when nothing needs mending.
     """
 
     name: str
     status: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def checks(root: Path = ROOT) -> list[Check]:
-    """Everything the course needs, in the order in which it should be mended."""
+    """Everything the course needs, in the order in which it should be fixed."""
     return [
         check_python(),
         check_sqlite(),
@@ -87,14 +87,14 @@ def checks(root: Path = ROOT) -> list[Check]:
 
 
 def table(root: Path = ROOT) -> pd.DataFrame:
-    """The checks as a table, columns ``check``, ``status``, ``found``, ``mend``."""
+    """The checks as a table, columns ``check``, ``status``, ``found``, ``fix``."""
     import pandas as pd
 
     rows = [
-        (check.name, check.status, check.found, check.mend.replace("\n", ", then "))
+        (check.name, check.status, check.found, check.fix.replace("\n", ", then "))
         for check in checks(root)
     ]
-    return pd.DataFrame(rows, columns=["check", "status", "found", "mend"])
+    return pd.DataFrame(rows, columns=["check", "status", "found", "fix"])
 
 
 def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Check:
@@ -171,10 +171,10 @@ def check_threading_mode() -> Check:
             "show errors and hangs"
         )
         return Check(name, WARNING, found, newer_sqlite())
-    return Check(name, OK if stated == expected else WARNING, found, _mend_mode(stated, expected))
+    return Check(name, OK if stated == expected else WARNING, found, _fix_mode(stated, expected))
 
 
-def _mend_mode(stated: int, expected: int) -> str:
+def _fix_mode(stated: int, expected: int) -> str:
     return "" if stated == expected else _NEW_ENVIRONMENT
 
 
@@ -190,11 +190,11 @@ def check_wal(name: str, folder: Path, otherwise: str = MISSING) -> Check:
         supported = databases.wal_supported(folder)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        mend = f"make {folder} writable, or copy the course to a folder of yours"
-        return Check(name, otherwise, f"no database can be made in {folder} ({reason})", mend)
+        fix = f"make {folder} writable, or copy the course to a folder of yours"
+        return Check(name, otherwise, f"no database can be made in {folder} ({reason})", fix)
     if not supported:
-        mend = f"copy the course from {folder} to a local disk, or set TMPDIR to a folder on one"
-        return Check(name, otherwise, f"the file system of {folder} refuses WAL", mend)
+        fix = f"copy the course from {folder} to a local disk, or set TMPDIR to a folder on one"
+        return Check(name, otherwise, f"the file system of {folder} refuses WAL", fix)
     return Check(name, OK, "supported")
 
 
@@ -248,8 +248,8 @@ def check_frameworks(root: Path = ROOT) -> Check:
         found = "notebooks 11 to 14 cannot run: packages of the group web are missing"
         return Check(name, WARNING, found, _group_installation("web"))
     except OSError:
-        mend = 'run the doctor in the course folder, after: pip install -e ".[test]"'
-        return Check(name, WARNING, f"there is no pyproject.toml in {root}", mend)
+        fix = 'run the doctor in the course folder, after: pip install -e ".[test]"'
+        return Check(name, WARNING, f"there is no pyproject.toml in {root}", fix)
     return Check(name, OK, "all packages of the group web, for notebooks 11 to 14")
 
 
@@ -260,8 +260,8 @@ def check_packages(root: Path = ROOT) -> list[Check]:
     except ModuleNotFoundError:
         return [Check("packages", MISSING, "cannot be read by this Python", _NEW_ENVIRONMENT)]
     except OSError:
-        mend = 'run the doctor in the course folder, after: pip install -e ".[test]"'
-        return [Check("packages", MISSING, f"there is no pyproject.toml in {root}", mend)]
+        fix = 'run the doctor in the course folder, after: pip install -e ".[test]"'
+        return [Check("packages", MISSING, f"there is no pyproject.toml in {root}", fix)]
     return [check_package(name, wanted_range) for name, wanted_range in wanted]
 
 
@@ -294,12 +294,12 @@ def check_widgets() -> Check:
         return Check(name, MISSING, "JupyterLab is not installed", installation("jupyterlab"))
     extensions = [extension["name"] for extension in page.get("federated_extensions", [])]
     if WIDGET_EXTENSION not in extensions:
-        mend = installation("jupyterlab_widgets", again=True)
-        return Check(name, MISSING, f"JupyterLab does not see {WIDGET_EXTENSION}", mend)
+        fix = installation("jupyterlab_widgets", again=True)
+        return Check(name, MISSING, f"JupyterLab does not see {WIDGET_EXTENSION}", fix)
     disabled = page.get("disabledExtensions", [])
     if any(entry.split(":")[0] == WIDGET_EXTENSION for entry in disabled):
-        mend = f"jupyter labextension enable {WIDGET_EXTENSION}"
-        return Check(name, MISSING, f"{WIDGET_EXTENSION} is disabled", mend)
+        fix = f"jupyter labextension enable {WIDGET_EXTENSION}"
+        return Check(name, MISSING, f"{WIDGET_EXTENSION} is disabled", fix)
     return Check(name, OK, f"{WIDGET_EXTENSION} is installed and enabled")
 
 
@@ -321,16 +321,16 @@ def check_kernel() -> Check:
 
     Another one is a warning: it may have all that the course needs.
     """
-    name, mend = "kernel", "python -m ipykernel install --sys-prefix"
+    name, fix = "kernel", "python -m ipykernel install --sys-prefix"
     try:
         command = kernel_command()
     except ImportError:
         return Check(name, MISSING, "ipykernel is not installed", installation("ipykernel"))
     except LookupError:
-        return Check(name, MISSING, "there is no kernel named python3", mend)
+        return Check(name, MISSING, "there is no kernel named python3", fix)
     # A bare name is replaced by Jupyter with its own interpreter.
     if os.path.isabs(command) and not _same_environment(command):
-        return Check(name, WARNING, f"python3 starts another Python: {command}", mend)
+        return Check(name, WARNING, f"python3 starts another Python: {command}", fix)
     return Check(name, OK, "python3 is this Python")
 
 
@@ -396,8 +396,8 @@ def lines(found: list[Check]) -> Iterator[str]:
     width = max(len(check.name) for check in found)
     for check in found:
         yield f"{check.status:8} {check.name:{width}}  {check.found}"
-        for command in check.mend.splitlines():
-            yield f"{'':8} {'':{width}}  mend: {command}"
+        for command in check.fix.splitlines():
+            yield f"{'':8} {'':{width}}  fix: {command}"
     counts = {status: sum(c.status == status for c in found) for status in (WARNING, MISSING)}
     ready = "not ready" if counts[MISSING] else "ready"
     plural = "" if counts[WARNING] == 1 else "s"

@@ -79,9 +79,10 @@ def _check(name: str, folder: Path) -> None:
             "joined by underscores, such as 15_which_fix"
         )
     course = sorted(path.name for path in folder.glob("[0-9][0-9]_*.ipynb"))
-    for taken in (other for other in course if other[:2] == name[:2]):
+    taken = [other for other in course if other[:2] == name[:2]]
+    if taken:
         free = int(course[-1][:2]) + 1
-        raise FileExistsError(f"number {name[:2]} is taken by {taken}: {free:02} is free")
+        raise FileExistsError(f"number {name[:2]} is taken by {taken[0]}: {free:02} is free")
 
 
 def _values(name: str, folder: Path) -> dict[str, str]:
@@ -100,7 +101,7 @@ def _title(path: Path) -> str:
 
 
 def _filled(template: str, values: dict[str, str]) -> nbformat.NotebookNode:
-    notebook = nbformat.read(DATA / template, as_version=4)
+    notebook: nbformat.NotebookNode = nbformat.read(DATA / template, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = Template(cell.source).substitute(values).rstrip()

@@ -112,7 +112,7 @@ def _retries_at_once(run: Run) -> str:
     name = run.steps[-1].thread
     others = " and ".join(sorted(_everybody(run) - {name}))
     return (
-        f"{name} is refused and tries again at once, for ever, while {others} gets no turn to "
+        f"{name} is refused and tries again at once, forever, while {others} gets no turn to "
         "finish. To roll back and retry is right: pause before it, for example with time.sleep."
     )
 

@@ -19,7 +19,7 @@ from helpers.history import CallError
 
 
 class NamedThread:
-    """One thread with a name, which waits for something to do. To be closed."""
+    """One thread with a name, which waits for something to do. Close it at the end."""
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)

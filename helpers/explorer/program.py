@@ -1,6 +1,6 @@
 """What is explored: a program, what one schedule of it did, and how that ended.
 
-A `Program` is a fresh database, two or more thread functions written with plain
+A `Program` is a fresh database, one or more thread functions written with plain
 `sqlite3` and `threading`, and an invariant. One schedule of it is a `Run`: a list of
 `Step` records. How the run ended is an `Outcome`, a value that can be counted.
 """
@@ -69,7 +69,7 @@ class Program:
             disposed of at the end.
         name: what tables call the program.
         expire: whether every wait for a lock on the file is too short, as under load with a
-            small timeout: all timeouts count as 0.
+            small timeout: every busy timeout counts as 0.
 
     Raises:
         ValueError: for fewer than one thread, a thread name with a colon, or an unknown

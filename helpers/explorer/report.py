@@ -57,6 +57,7 @@ class Exploration:
         waiting: how waiting was decided, ``"busy handler"`` or ``"rule"``.
         seconds: how long it took.
         pruned: runs that the reduction stopped half-way.
+        steps: steps taken in all runs together.
     """
 
     program: Program
@@ -149,7 +150,7 @@ class Exploration:
         )
 
     def table(self) -> pd.DataFrame:
-        """One row per outcome: ``kind``, ``outcome``, ``schedules``, ``share``, ``example``."""
+        """One row per outcome: what it means, how it ended, how often, its share, an example."""
         import pandas as pd
 
         rows = [

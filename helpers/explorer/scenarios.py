@@ -413,7 +413,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "writer thread without an end marker", [put] * 2, {"deadlock": 6},
-        "The second put in one of 3 places, 2 orders; the last get waits for ever.",
+        "The second put in one of 3 places, 2 orders; the last get waits forever.",
         invariant=lambda end: bool(end.value == 2), share=WriterWithoutEnd,
         claim="every job is done",
     ),

@@ -226,7 +226,7 @@ def depth_first(
 
 
 def sample(runner: Runner, tally: Tally, seed: int, length: int = 30) -> Iterator[Tally]:
-    """Run random schedules for ever, the same ones for the same `seed`; see `RandomPriorities`."""
+    """Run random schedules forever, the same ones for the same `seed`; see `RandomPriorities`."""
     number = 0
     while True:
         chooser = RandomPriorities(seed * 1_000_003 + number, length)

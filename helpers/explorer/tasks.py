@@ -279,7 +279,7 @@ class _Run:
         for name, task in self.tasks.items():
             error = None if task.cancelled() else task.exception()
             if task.cancelled() or error is not None:
-                ends[name] = CallError.of(error or asyncio.CancelledError("waits for ever"))
+                ends[name] = CallError.of(error or asyncio.CancelledError("waits forever"))
             else:
                 ends[name] = task.result()
         return ends

@@ -73,4 +73,4 @@ class Strategy(Protocol):
         """Run it against one consistent snapshot and return its result."""
 
     def close(self) -> None:
-        """Wait for the units that run, and close every connection. Again: nothing happens."""
+        """Wait for the units that run, and close every connection; a second call does nothing."""

@@ -80,7 +80,7 @@ def run(
     timeout: float = http.TIMEOUT,
     give_up: bool = False,
 ) -> WebResult:
-    """Serve `application` on a fresh ``counter`` database and let clients at it.
+    """Serve `application` on a fresh ``counter`` database and send requests to it.
 
     Args:
         application: see above.

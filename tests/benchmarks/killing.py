@@ -42,7 +42,7 @@ STRATEGIES = {
 
 
 def child(path, strategy):
-    """Transfer for ever; each acknowledgement is one line, written in one piece."""
+    """Transfer forever; each acknowledgement is one line, written in one piece."""
     workload, chosen = Transfer(), STRATEGIES[strategy](path)
 
     def work(worker):

@@ -124,7 +124,8 @@ def noticed(folder, file):
     each = f"not slow and ({make or 'test'} or not interruption)"
     for name in selected:
         command = [*python, "-m", "pytest", "-xq", "-p", "no:cacheprovider", "-p", "no:nbval"]
-        command += ["-o", "addopts=", "-m", "not slow", f"tests/test_strategies_{name}.py"]
+        command += ["-o", "addopts=", "-m", "not slow"]
+        command.append(f"tests/strategies/test_strategies_{name}.py")
         if name in ("mixes", "exit", "proofs"):
             command += ["-k", f"{make} or {Path(file).stem}"]
         if name == "each":

@@ -36,7 +36,7 @@ class Together:
 
     def __init__(self, others: Callable[[], Iterable[int]]) -> None:
         self._others = others
-        self._allowed: set[int] = set()  # the processors to choose from; empty: leave all be
+        self._allowed: set[int] = set()  # the processors to choose from; empty: change nothing
         self._here: Callable[[], int] = int
         self._pinned = False
         self._until = 0.0

@@ -100,7 +100,7 @@ class Scheduler(Baton):
         self.is_wal = is_wal
         self.lends = True  # what a pool lends to a thread is that thread's own
         self.found_shared: set[str] = set()  # see `helpers.explorer.engine.confinement`
-        self.expire = False  # every timeout counts as 0
+        self.expire = False  # every busy timeout counts as 0
         self.may_connect = False  # the connection being opened is not the program's
         self.clock = 0.0  # seconds that the program has waited, see `helpers.explorer.steps.clock`
         self.name = "the program"  # while it is set up

@@ -16,6 +16,7 @@ Python, over a connection that leaves it alone, so that its steps can be told ap
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable
@@ -39,7 +40,7 @@ class SteppingConnection(WatchedConnection):
 
     __slots__ = (
         "__weakref__", "_level", "_regime", "_waiting", "decides_by_rule", "lent", "number",
-        "owner", "phase", "pooled", "private", "scheduler", "shared", "snapshot",
+        "owner", "phase", "pooled", "private", "scheduler", "shared", "shares_cache", "snapshot",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +83,7 @@ class SteppingConnection(WatchedConnection):
             None if check_same_thread else confined(scheduler, "connection")
         )
         self.shared = not check_same_thread and self.private is None
+        self.shares_cache = uri and "cache=shared" in os.fsdecode(database)
         self.pooled = self.lent = False
         self.patience = timeout
         self.owner = scheduler.me()
@@ -261,6 +263,8 @@ class SteppingConnection(WatchedConnection):
         RESERVED. Inside a transaction that has its lock already, nobody else can notice.
         """
         after, lock = self.state()
+        if self.shares_cache:  # its tables' locks and, if it asks, its uncommitted rows are seen
+            self.scheduler.touch("everything", "w")
         written = before == 2 if kind == "commit" else kind in ("insert", "change") and not before
         if written and not after and thread.step.error is None:
             self.scheduler.commits += 1

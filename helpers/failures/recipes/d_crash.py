@@ -109,7 +109,7 @@ def _while_in_function(workspace: Workspace, fixed: bool, use: Any) -> Outcome:
 @failure(
     "d-hang-create-function",
     "create_function() while another thread is inside one",
-    "Every thread stands still for ever: A waits for the GIL, B for SQLite's mutex.",
+    "Every thread stands still forever: A waits for the GIL, B for SQLite's mutex.",
     OWN,
     happens=_with_gil,
     where=CHILD,
@@ -123,7 +123,7 @@ def hang_create_function(workspace: Workspace, fixed: bool) -> Outcome:
 @failure(
     "d-hang-parameter",
     "A bound parameter while another thread is inside a function",
-    "Every thread stands still for ever: A waits for the GIL, B for SQLite's mutex.",
+    "Every thread stands still forever: A waits for the GIL, B for SQLite's mutex.",
     OWN,
     happens=lambda build: ALWAYS if build.python < (3, 12) else NEVER,
     where=CHILD,
@@ -143,7 +143,7 @@ def _asks_under_mutex(build: Build) -> str:
 @failure(
     "d-hang-in-transaction",
     "in_transaction while another thread is inside a function",
-    "Every thread stands still for ever: A waits for the GIL, B for SQLite's mutex.",
+    "Every thread stands still forever: A waits for the GIL, B for SQLite's mutex.",
     OWN,
     happens=_asks_under_mutex,
     where=CHILD,
@@ -157,7 +157,7 @@ def hang_in_transaction(workspace: Workspace, fixed: bool) -> Outcome:
 @failure(
     "d-hang-load",
     "A Python function in SQL, and a second thread, at full speed",
-    "Every thread stands still for ever within a few seconds.",
+    "Every thread stands still forever within a few seconds.",
     OWN,
     happens=_with_gil,
     where=CHILD,

@@ -18,12 +18,12 @@ from .common import (
 from .f_locked import UPDATE, locked, pair
 
 
-def _blocked_by(workspace: Workspace, leave: Any, mend: Any, holder: str) -> Outcome:
+def _blocked_by(workspace: Workspace, leave: Any, repair: Any, holder: str) -> Outcome:
     """A does something and goes away; B wants to write."""
     first, other = pair(workspace, SHORT, isolation_level="")
     workspace.attempt(lambda: leave(first))
-    if mend:
-        mend(first)
+    if repair:
+        repair(first)
     work = workspace.run(lambda: other.execute(UPDATE))
     return locked(work, SHORT, "the timeout", "delete", "UPDATE", "SQLITE_BUSY", holder=holder)
 
@@ -37,8 +37,8 @@ def _blocked_by(workspace: Workspace, leave: Any, mend: Any, holder: str) -> Out
 def failed_insert(workspace: Workspace, fixed: bool) -> Outcome:
     """The INSERT began a transaction; its failure did not end it."""
     insert = "INSERT INTO t VALUES (1, 0)"
-    mend = (lambda c: c.rollback()) if fixed else None
-    return _blocked_by(workspace, lambda c: c.execute(insert), mend, "failed")
+    repair = (lambda c: c.rollback()) if fixed else None
+    return _blocked_by(workspace, lambda c: c.execute(insert), repair, "failed")
 
 
 @failure(
@@ -50,8 +50,8 @@ def failed_insert(workspace: Workspace, fixed: bool) -> Outcome:
 def empty_update(workspace: Workspace, fixed: bool) -> Outcome:
     """The UPDATE began a transaction before it knew that it had nothing to do."""
     update = "UPDATE t SET v = 0 WHERE id = -1"
-    mend = (lambda c: c.commit()) if fixed else None
-    return _blocked_by(workspace, lambda c: c.execute(update), mend, "changed nothing")
+    repair = (lambda c: c.commit()) if fixed else None
+    return _blocked_by(workspace, lambda c: c.execute(update), repair, "changed nothing")
 
 
 @failure(

@@ -297,7 +297,7 @@ def wal_switch(workspace: Workspace, fixed: bool) -> Outcome:
     "f-wal-switch-at-once",
     "Switching to WAL while another connection is about to write",
     "OperationalError: database is locked, at PRAGMA journal_mode, at once.",
-    "Switch once, before the other threads start; or say the PRAGMA again a moment later.",
+    "Switch once, before the other threads start; or run the PRAGMA again a moment later.",
 )
 def wal_switch_at_once(workspace: Workspace, fixed: bool) -> Outcome:
     """The switch reads the mode, then wants to write: of two that do so, one is refused.

@@ -16,7 +16,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Error, expect, sync_playwright
 
-OUTPUT = Path(__file__).resolve().parent / "output"
+OUTPUT = Path(__file__).resolve().parent.parent / "output"
 NOTEBOOK = browsing.ROOT / "notebooks" / "12_flask.ipynb"
 #: Rounds of two sales and a page that each client sends: in the notebook, and here.
 ROUNDS, LONGER = "webload.ROUND * 30", 120

@@ -26,8 +26,7 @@ from sqlalchemy.orm import (
     sessionmaker,
 )
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
-
-from tests.ways import WAYS
+from ways import WAYS
 
 
 class Base(DeclarativeBase):

@@ -7,6 +7,7 @@ import threading
 from contextlib import closing
 
 import pytest
+from ways import WAYS
 
 from helpers.display import figures
 from helpers.explorer import Program, ScheduleError, Stage, explore
@@ -18,7 +19,6 @@ from helpers.explorer.scenarios import (
     read_twice,
     without_lock,
 )
-from tests.ways import WAYS
 
 
 def program(*threads, mode="delete", **options):

@@ -12,7 +12,7 @@ from benchmarks import correctness, killing
 from helpers import databases
 from helpers.workloads import Acknowledged, Transfer
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 both_modes = pytest.mark.parametrize("journal_mode", ["delete", "wal"])
 
 

@@ -16,7 +16,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import sync_playwright
 
-OUTPUT = Path(__file__).resolve().parent / "output"
+OUTPUT = Path(__file__).resolve().parent.parent / "output"
 FOLDER = browsing.ROOT / "notebooks"
 NOTEBOOKS = [path.name for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))]
 

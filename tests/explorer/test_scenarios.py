@@ -13,14 +13,14 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
+import lock_model
 import pytest
+from ways import HANDLER, RULE, WAYS, needs_handler
 
 from helpers.__main__ import main
 from helpers.explorer import Program, explore, replay, scenarios
 from helpers.explorer.steps import waiting
 from helpers.explorer.steps.waiting import SWITCH, choose
-from tests import lock_model
-from tests.ways import HANDLER, RULE, WAYS, needs_handler
 
 CASES = [
     pytest.param(scenario, mode, id=f"{scenario.name}-{mode}")
@@ -149,6 +149,39 @@ def test_counts_agree_with_a_model_that_knows_neither_threads_nor_sqlite(mode, w
         assert found == expected, (letters, mode)
 
 
+CACHES = {
+    "own caches": ("{}", ()),
+    "shared cache": ("file:{}?cache=shared", ()),
+    "shared cache, read uncommitted": ("file:{}?cache=shared", ("PRAGMA read_uncommitted = 1",)),
+}
+
+
+def reading(letters, uri, first):
+    def run(path):
+        name = uri.format(path)
+        with closing(sqlite3.connect(name, uri=True, isolation_level=None)) as connection:
+            for sql in first:
+                connection.execute(sql)
+            return [connection.execute(SQL[letter]).fetchall() for letter in letters]
+
+    return run
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+@pytest.mark.parametrize("cache", CACHES)
+def test_the_reduced_search_finds_every_outcome_of_random_programs(cache, mode):
+    compared = 0
+    for letters in [["iuc", "s"], *(random_programs(number) for number in range(60))]:
+        jobs = [reading(text, *CACHES[cache]) for text in letters]
+        program = Program("counter", jobs, lambda end: True, journal_mode=mode)
+        full = explore(program, max_schedules=300)
+        if full.complete:
+            reduced = explore(program, reduce=True)
+            assert outcomes(reduced).keys() == outcomes(full).keys(), letters
+            compared += 1
+    assert compared > 20
+
+
 # -- the rule, where a statement's first word does not tell what it locks -----------------------
 
 HARD = {
@@ -219,7 +252,7 @@ def test_the_command_fails_when_a_count_is_not_as_derived(capsys, monkeypatch):
 
 # -- how programs grow -----------------------------------------------------------------------
 
-DATA = Path(__file__).resolve().parent.parent / "data"
+DATA = Path(__file__).resolve().parent.parent.parent / "data"
 
 
 def test_the_table_of_growth_is_what_exploring_finds():

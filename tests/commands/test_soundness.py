@@ -6,11 +6,11 @@ import copy
 from dataclasses import replace
 
 import pytest
+from ways import HANDLER, RULE, needs_handler
 
 from helpers.__main__ import main
 from helpers.commands import soundness
 from helpers.explorer import explore, scenarios
-from tests.ways import HANDLER, RULE, needs_handler
 
 BY_NAME = {scenario.name: scenario for scenario in scenarios.SCENARIOS}
 

@@ -20,6 +20,7 @@ from threading import Lock
 
 import pytest
 from units import ctrl_c
+from ways import WAYS
 
 from helpers.explorer import Diverged, Program, ScheduleError, explore, replay, runner
 from helpers.explorer.engine import baton, scheduler
@@ -27,7 +28,6 @@ from helpers.explorer.scenarios import autocommit, begin, no_increment_lost
 from helpers.explorer.search import independent
 from helpers.explorer.steps.locks import StepLock
 from helpers.explorer.steps.statements import kind_of
-from tests.ways import WAYS
 
 REAL = (
     sqlite3.connect, sqlite3.dbapi2.connect, threading.Lock, threading.RLock, time.sleep,

@@ -15,7 +15,7 @@ from helpers import databases
 from helpers.commands import doctor
 from helpers.commands.doctor import MISSING, OK, WARNING
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class FakeConnection:
@@ -73,7 +73,7 @@ def in_conda(monkeypatch, tmp_path):
 def test_python():
     assert doctor.check_python().status == OK
     old = doctor.check_python((3, 10, 13))
-    assert (old.status, "3.10.13" in old.found, "uv venv" in old.mend) == (MISSING, True, True)
+    assert (old.status, "3.10.13" in old.found, "uv venv" in old.fix) == (MISSING, True, True)
     assert doctor.check_python((3, 11, 0)).status == OK
 
 
@@ -82,7 +82,7 @@ def test_sqlite():
     old = doctor.check_sqlite((3, 36, 9))
     assert old.status == MISSING
     assert "needs 3.37" in old.found
-    assert old.mend
+    assert old.fix
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,13 @@ def test_wal_reset_bug_is_a_warning(version):
     check = doctor.check_wal_reset_bug(tuple(map(int, version.split("."))))
     assert check.status == WARNING
     assert version in check.found
-    assert check.mend
+    assert check.fix
 
 
 @pytest.mark.parametrize("version", ["3.6.23", "3.44.6", "3.50.7", "3.50.9", "3.51.3", "3.53.0"])
 def test_versions_without_the_wal_reset_bug(version):
     check = doctor.check_wal_reset_bug(tuple(map(int, version.split("."))))
-    assert (check.status, check.mend) == (OK, "")
+    assert (check.status, check.fix) == (OK, "")
 
 
 def test_withdrawn_sqlite_is_a_warning():
@@ -124,7 +124,7 @@ def test_threading_mode(compiled_as, option, threadsafety, status, words):
     check = doctor.check_threading_mode()
     assert check.status == status
     assert words in check.found
-    assert bool(check.mend) == (status != OK)
+    assert bool(check.fix) == (status != OK)
 
 
 def test_threading_mode_of_this_library_is_read():
@@ -141,14 +141,14 @@ def test_wal_refused(monkeypatch, tmp_path):
     check = doctor.check_wal("WAL", tmp_path)
     assert check.status == MISSING
     assert "refuses WAL" in check.found
-    assert "local disk" in check.mend
+    assert "local disk" in check.fix
 
 
 def test_wal_where_no_file_can_be_made(tmp_path):
     check = doctor.check_wal("WAL", tmp_path / "not there")
     assert check.status == MISSING
     assert "no database can be made" in check.found
-    assert "writable" in check.mend
+    assert "writable" in check.fix
 
 
 def test_a_read_only_course_folder_is_a_warning(monkeypatch):
@@ -160,7 +160,7 @@ def test_a_read_only_course_folder_is_a_warning(monkeypatch):
     monkeypatch.setattr(databases, "wal_supported", refuse)
     course, temporary = [check for check in doctor.checks() if check.name.startswith("WAL in")]
     assert (course.status, temporary.status) == (WARNING, OK)
-    assert "writable" in course.mend
+    assert "writable" in course.fix
 
 
 def test_packages_are_those_of_pyproject():
@@ -181,12 +181,12 @@ def test_a_missing_framework_is_named_with_the_command_that_adds_it(without):
     assert 'uv pip install -e ".[web]"' in str(missing.value)
     check = doctor.check_frameworks()
     assert (check.status, "notebooks 11 to 14" in check.found) == (WARNING, True)
-    assert check.mend == 'uv pip install -e ".[web]"'
+    assert check.fix == 'uv pip install -e ".[web]"'
 
 
 def test_frameworks_in_conda(in_conda, without):
     without("flask")
-    assert doctor.check_frameworks().mend == "conda env update -f environment.yml"
+    assert doctor.check_frameworks().fix == "conda env update -f environment.yml"
 
 
 def test_frameworks_without_the_course_folder(tmp_path):
@@ -203,7 +203,7 @@ def test_missing_package(without):
     without("pandas")
     check = doctor.check_package("pandas", ">=2.2,<4")
     assert check.status == MISSING
-    assert 'install "pandas>=2.2,<4"' in check.mend
+    assert 'install "pandas>=2.2,<4"' in check.fix
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_packages_without_packaging(without):
     check = doctor.check_package("pandas", ">=2.2,<4")
     assert check.status == WARNING
     assert "not compared" in check.found
-    assert "packaging" in check.mend
+    assert "packaging" in check.fix
 
 
 def test_folder_without_pyproject(tmp_path):
@@ -236,7 +236,7 @@ def test_packages_on_a_python_without_tomllib(monkeypatch):
     monkeypatch.setitem(sys.modules, "tomllib", None)
     (check,) = doctor.check_packages()
     assert check.status == MISSING
-    assert "uv venv" in check.mend
+    assert "uv venv" in check.fix
 
 
 @pytest.mark.parametrize(
@@ -261,18 +261,18 @@ def test_widgets_without_ipywidgets(without):
     without("ipywidgets")
     check = doctor.check_widgets()
     assert check.status == MISSING
-    assert 'install "ipywidgets"' in check.mend
+    assert 'install "ipywidgets"' in check.fix
 
 
 def test_widgets_without_jupyterlab(without):
     without("jupyterlab_server")
     check = doctor.check_widgets()
     assert check.status == MISSING
-    assert 'install "jupyterlab"' in check.mend
+    assert 'install "jupyterlab"' in check.fix
 
 
 @pytest.mark.parametrize(
-    ("page", "mend"),
+    ("page", "fix"),
     [
         ({"federated_extensions": []}, "jupyterlab_widgets"),
         (
@@ -284,11 +284,11 @@ def test_widgets_without_jupyterlab(without):
         ),
     ],
 )
-def test_widgets_not_seen_or_disabled(monkeypatch, page, mend):
+def test_widgets_not_seen_or_disabled(monkeypatch, page, fix):
     monkeypatch.setattr(doctor, "lab_page", lambda: page)
     check = doctor.check_widgets()
     assert check.status == MISSING
-    assert mend in check.mend
+    assert fix in check.fix
 
 
 def test_kernel_here():
@@ -299,7 +299,7 @@ def test_kernel_without_ipykernel(without):
     without("ipykernel")
     check = doctor.check_kernel()
     assert check.status == MISSING
-    assert 'install "ipykernel"' in check.mend
+    assert 'install "ipykernel"' in check.fix
 
 
 def test_kernel_unknown(monkeypatch):
@@ -309,7 +309,7 @@ def test_kernel_unknown(monkeypatch):
     monkeypatch.setattr(doctor, "kernel_command", unknown)
     check = doctor.check_kernel()
     assert check.status == MISSING
-    assert "ipykernel install" in check.mend
+    assert "ipykernel install" in check.fix
 
 
 def test_kernel_name_that_jupyter_does_not_know(monkeypatch, tmp_path):
@@ -361,8 +361,8 @@ def test_report_is_plain_and_names_the_command():
     ]
     report = "\n".join(doctor.lines(found))
     assert report.isascii()
-    assert "mend: get pandas\n" in report
-    assert "mend: use it\n" in report
+    assert "fix: get pandas\n" in report
+    assert "fix: use it\n" in report
     assert report.endswith("not ready: 1 missing, 1 warning")
     assert "\n".join(doctor.lines(found[:2])).endswith("\nready: 0 missing, 1 warning")
 
@@ -379,13 +379,13 @@ def test_exit_status(monkeypatch, capsys, statuses, exit_status):
 
 def test_every_problem_here_names_its_command():
     assert [
-        check.name for check in doctor.checks() if (check.status != OK) != bool(check.mend)
+        check.name for check in doctor.checks() if (check.status != OK) != bool(check.fix)
     ] == []
 
 
 def test_every_command_works_in_every_shell():
     """Windows PowerShell 5.1 knows no ``&&``."""
-    commands = [command for check in doctor.checks() for command in check.mend.splitlines()]
+    commands = [command for check in doctor.checks() for command in check.fix.splitlines()]
     assert not [command for command in [*commands, doctor._NEW_ENVIRONMENT] if "&" in command]
 
 
@@ -393,9 +393,9 @@ def test_table(monkeypatch):
     two = doctor.Check("SQLite", WARNING, "3.40", "one\ntwo")
     monkeypatch.setattr(doctor, "check_sqlite", lambda: two)
     table = doctor.table()
-    assert list(table.columns) == ["check", "status", "found", "mend"]
+    assert list(table.columns) == ["check", "status", "found", "fix"]
     assert len(table) == len(doctor.checks())
-    assert table["mend"][1] == "one, then two"
+    assert table["fix"][1] == "one, then two"
 
 
 def test_an_old_python_can_run_the_doctor():

@@ -15,7 +15,7 @@ from helpers.web import load as webload
 from helpers.web import servers
 from helpers.web.clients import Report
 
-NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+NOTEBOOKS = Path(__file__).resolve().parent.parent.parent / "notebooks"
 REQUESTS = [("POST", "/increment"), ("GET", "/")]
 
 

@@ -13,7 +13,7 @@ from helpers.__main__ import main
 from helpers.commands import survey
 from helpers.failures import ALWAYS, CHILD, FAILURES, QUESTIONS, diagnose, symptoms
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 RECORDED = ROOT / "tests" / "tracebacks"
 BUILD = failures.this_build()
 CERTAIN = [name for name, entry in FAILURES.items() if entry.happens(BUILD) == ALWAYS]

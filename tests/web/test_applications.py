@@ -18,7 +18,7 @@ from helpers import databases
 from helpers.web import clients, processes, servers
 from helpers.web import load as webload
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks" / "applications"
+FOLDER = Path(__file__).resolve().parent.parent.parent / "notebooks" / "applications"
 NAMES = ["flask_app", "fastapi_app", "cherrypy_app"]
 #: How each is served for many clients; `{port}` as for `processes.start`.
 COMMANDS = {
