@@ -3,27 +3,19 @@
 import signal
 import sqlite3
 import sys
-import threading
-import time
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from protocol import TIMEOUT, Held, Thread, increment, look, until
+
 from helpers import strategies
 
+__all__ = [
+    "ROOM", "TIMEOUT", "Held", "Interruption", "Thread", "add", "ctrl_c", "elsewhere", "increment",
+    "look", "stored", "until",
+]  # fmt: skip
+
 ROOM = str(Path(strategies.__file__).parent)
-
-#: Seconds after which something that should have happened counts as never happening.
-TIMEOUT = 20.0
-
-
-def increment(connection):
-    (value,) = connection.execute("SELECT value FROM counter").fetchone()
-    connection.execute("UPDATE counter SET value = ?", [value + 1])
-    return value + 1
-
-
-def look(connection):
-    return connection.execute("SELECT value FROM counter").fetchone()[0]
 
 
 def add(amount):
@@ -36,30 +28,6 @@ def stored(database):
     """The counter, as a stranger sees it."""
     with closing(sqlite3.connect(database)) as connection:
         return look(connection)
-
-
-class Thread(threading.Thread):
-    """A thread that has started, and that keeps what its function returned or raised."""
-
-    def __init__(self, function, *arguments, name=None):
-        super().__init__(name=name, daemon=True)
-        self.function, self.arguments = function, arguments
-        self.result = self.error = None
-        self.start()
-
-    def run(self):
-        try:
-            self.result = self.function(*self.arguments)
-        except BaseException as error:
-            self.error = error
-
-    def get(self):
-        """What the function returned, or raise what it raised."""
-        self.join(TIMEOUT)
-        assert not self.is_alive(), f"{self.name} does not come to an end"
-        if self.error is not None:
-            raise self.error
-        return self.result
 
 
 @contextmanager
@@ -75,38 +43,6 @@ def ctrl_c():
 def elsewhere(function, *arguments):
     """Run it in a thread of its own and return its result."""
     return Thread(function, *arguments).get()
-
-
-def until(condition):
-    """Wait for what other threads are about to do."""
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0)
-
-
-class Held:
-    """A unit of work that runs, in a thread of its own, until the end of the ``with``."""
-
-    def __init__(self, strategy, write=True, unit=lambda connection: None, name="holder"):
-        self.begun, self.end = threading.Event(), threading.Event()
-        self.unit = unit
-        self.call, self.name = (strategy.write if write else strategy.read), name
-
-    def _run(self, connection):
-        result = self.unit(connection)
-        self.begun.set()
-        assert self.end.wait(TIMEOUT)
-        return result
-
-    def __enter__(self):
-        self.thread = Thread(self.call, self._run, name=self.name)
-        assert self.begun.wait(TIMEOUT)
-        return self
-
-    def __exit__(self, *error):
-        self.end.set()
-        self.thread.get()
 
 
 class Interruption:

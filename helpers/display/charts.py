@@ -1,4 +1,4 @@
-"""Charts that compare runs: who got how many turns, and how long the unluckiest waited.
+"""Charts that compare runs: turns and waits of each thread, and how a number grows with another.
 
 A neighbour of `figures`: the same `Picture`, the same palette.
 """
@@ -6,12 +6,12 @@ A neighbour of `figures`: the same `Picture`, the same palette.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Protocol
 
 from helpers.display.figures import PALETTE, Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 #: Entries of the palette for the first run, the second, …; each differs by its hatch as well.
 _SERIES = ("full", "reduced", "damaged", "unacknowledged")
@@ -53,6 +53,8 @@ def turns(
     """
     if not 1 <= len(runs) <= len(_SERIES):
         raise ValueError(f"give 1 to {len(_SERIES)} runs, not {len(runs)}")
+    from matplotlib.figure import Figure
+
     names = next(iter(runs.values())).threads
     if any(run.threads != names for run in runs.values()):
         raise ValueError("all runs must have the same threads")
@@ -123,6 +125,8 @@ def curves(
         raise ValueError(
             f"give 1 to {len(_STYLES)} series with at least one point each, not {len(series)}"
         )
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8.5, 3.8), layout="constrained")
     axes = figure.subplots()
     for (label, points), (color, marker, line) in zip(series.items(), _STYLES, strict=False):

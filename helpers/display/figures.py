@@ -1,7 +1,7 @@
 """Pictures of what threads did: the timeline, the audit, the errors, and the machine behind them.
 
 Each function returns a `Picture`: a matplotlib figure with alternative text. In a
-notebook it shows the figure as PNG with the text as its caption, so that everybody gets
+notebook it shows the figure as PNG with the text as its caption, so that all readers get
 both. Colours come from `PALETTE` alone, and each has a second cue: a marker or a hatch.
 
 The palette is Okabe and Ito's (https://jfly.uni-koeln.de/color/), made to stay apart
@@ -13,15 +13,14 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
+from typing import TYPE_CHECKING, Any
 
 from helpers.history import Call, History
 from helpers.workloads import Audit
+
+if TYPE_CHECKING:  # it takes most of a second, so it is imported where something is drawn
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -304,11 +303,16 @@ def machine(
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8.5, height), layout="constrained")
     return figure, figure.subplots()
 
 
 def _finish(figure: Figure, axes: Axes, title: str, kinds: Sequence[str]) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
     if title:
         axes.set_title(title, fontsize=11, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
@@ -376,6 +380,8 @@ def _spread(index: int, count: int, rows: int) -> float:
 
 
 def _box(axes: Axes, x: float, y: float, width: float, text: str, style: Style) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
     axes.add_patch(
         FancyBboxPatch(
             (x - width / 2, y - 0.27),
@@ -391,6 +397,8 @@ def _box(axes: Axes, x: float, y: float, width: float, text: str, style: Style) 
 
 
 def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    from matplotlib.patches import FancyArrowPatch
+
     axes.add_patch(
         FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=12, color="#555555")
     )

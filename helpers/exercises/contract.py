@@ -1,7 +1,7 @@
 """The rest of what `helpers.strategies` promises, as programs for the explorer.
 
 `helpers.exercises.promises` tries a strategy with its own two threads. An application meets more:
-exceptions that nobody has thought of, a COMMIT that fails, and other processes, of which no lock
+unforeseen exceptions, a COMMIT that fails, and other processes, of which no lock
 in Python knows anything. In these programs they are connections of their own.
 """
 

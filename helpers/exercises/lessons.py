@@ -1,7 +1,7 @@
 """What a schedule that broke an attempt teaches: who did what in which step, and why it could.
 
 `lesson` words a whole verdict; the other functions each tell one kind of story about one
-`Run`, in sentences for somebody who wrote the attempt and has not seen the schedule yet.
+`Run`, in sentences for a reader who wrote the attempt and has not seen the schedule yet.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class Exploration:
     def proved(self) -> bool:
         """Every schedule was run and none refutes the claim, for waits that are long enough.
 
-        Time is left out: a wait for a lock ends when nobody else can go on, however short its
+        Time is left out: a wait for a lock ends when no other can go on, however short its
         timeout. `Program.expire` makes every wait too short instead.
         """
         return self.complete and not self.failures

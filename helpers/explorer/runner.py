@@ -199,7 +199,7 @@ class Runner:
         return threads
 
     def _fresh_file(self) -> None:
-        """The old file with its first content, if nobody can have it open; else a new one.
+        """The old file with its first content, if no thread can have it open; else a new one.
 
         A lock that outlived its run stays with the old file.
         """
@@ -273,7 +273,7 @@ class RoundRobin:
         return min(offers, key=scheduler.schedule.count)
 
     def erased(self, name: str) -> None:
-        """The chosen thread still waits; it is not offered again before somebody has moved."""
+        """The chosen thread still waits; it is not offered again before another has moved."""
 
 
 def _why_not(scheduler: Scheduler, name: str, offers: list[str]) -> str:
@@ -290,7 +290,7 @@ def _why_not(scheduler: Scheduler, name: str, offers: list[str]) -> str:
 
 
 def _stand(scheduler: Scheduler, program: Program) -> None:
-    """Note where everybody stands, before those who have not ended are unwound."""
+    """Note where the threads stand, before those who have not ended are unwound."""
     frames = {} if scheduler.ended == "finished" else sys._current_frames()
     for name, thread in scheduler.threads.items():
         if not thread.done:

@@ -66,7 +66,7 @@ def atomic(path: str) -> None:
 
 
 def compare_and_swap(path: str) -> None:
-    """Write only if nobody has written since; else start over."""
+    """Write only if no other has written since; else start over."""
     with closing(_connect(path)) as connection:
         changed = 0
         while not changed:
@@ -217,7 +217,7 @@ class Writer:
 
 
 class WriterWithoutEnd(Writer):
-    """The same, but nobody tells the thread that there is no more to come."""
+    """The same, but the thread never learns that there is no more to come."""
 
     close = None  # type: ignore[assignment]
 

@@ -170,7 +170,7 @@ class RandomPriorities:
         return best
 
     def erased(self, name: str) -> None:
-        """Let somebody else go first next time."""
+        """Let another thread go first next time."""
         self.priority[name] = self.random.random()
 
 

@@ -195,7 +195,7 @@ class _Observer:
             name: _state(connection)
             for name, connection in zip(names, scheduler.connections, strict=True)
         }
-        # Nobody can commit while a lock keeps this reader out: then the last rows still stand.
+        # No thread can commit while a lock keeps this reader out: then the last rows still stand.
         with contextlib.suppress(sqlite3.OperationalError):
             self.rows = self._read()
         scenes.append(_Scene(states, self.rows))

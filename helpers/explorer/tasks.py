@@ -207,7 +207,7 @@ class _Run:
             elif quiet == ROUNDS and not self._ready() and not self._over():
                 if time.monotonic() > deadline:
                     return
-                await asyncio.sleep(0.005)  # nobody can go on: a task may be asleep
+                await asyncio.sleep(0.005)  # none can go on: a task may be asleep
                 quiet = 0
 
     async def step(self, label: str, ready: Callable[[], bool] = lambda: True) -> None:

@@ -91,7 +91,7 @@ def _prepare(job: bytes, barrier: Any) -> None:
 
 
 def _work(worker: int) -> Worked:
-    """Do the units of one worker. Nobody begins before all are here, so nobody gets two."""
+    """Do the units of one worker. None begins before all are here, so none gets two."""
     import sqlite3
 
     workload, strategy, path, names, stop_on_error, barrier = _prepared

@@ -48,7 +48,7 @@ class LoadResult:
     Attributes:
         workload, strategy: their names.
         threads: names of the threads, in order.
-        audit: acknowledged against stored; None if a thread hung, so that nobody can tell.
+        audit: acknowledged against stored; None if a thread hung, so that it cannot be told.
         failures: every unit of work that raised.
         acknowledged: thread name -> units it was told had succeeded.
         longest_wait: thread name -> seconds that its slowest unit took.

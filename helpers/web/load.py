@@ -121,7 +121,7 @@ def answered_too_early(
 ) -> bool:
     """Whether a sale is acknowledged before it is stored.
 
-    While somebody reads a database in rollback-journal mode, nobody can commit
+    While a database in rollback-journal mode is read, no connection can commit
     (https://www.sqlite.org/lockingv3.html): who is answered 200 then was answered too early.
 
     Args:

@@ -37,7 +37,7 @@ class Waiting:
         sales: the answers to the two sales, one in each process.
         pages: the answers to the pages; the last one came too late, or did not come, if its
             status is 0.
-        early: whether a sale was acknowledged while nobody could write.
+        early: whether a sale was acknowledged while none could write.
         stored: the counter at the end.
     """
 

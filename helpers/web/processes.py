@@ -193,7 +193,7 @@ def _command(command: str, path: Path_, folder: Path_) -> Iterator[tuple[Child, 
     name, *arguments = shlex.split(command.replace("{port}", port))
     module = [] if name == "python" else ["-m", _MODULES.get(name, name)]
     environment = {**os.environ, "DATABASE": os.path.abspath(path), "PORT": port}
-    # What it writes goes to a file: nobody reads a pipe while it runs.
+    # What it writes goes to a file: a pipe would not be read while it runs.
     with tempfile.TemporaryFile() as output:
         child = subprocess.Popen(
             [sys.executable, *module, *arguments], cwd=folder, stdin=subprocess.DEVNULL,

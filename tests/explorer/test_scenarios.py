@@ -171,15 +171,15 @@ def reading(letters, uri, first):
 @pytest.mark.parametrize("cache", CACHES)
 def test_the_reduced_search_finds_every_outcome_of_random_programs(cache, mode):
     compared = 0
-    for letters in [["iuc", "s"], *(random_programs(number) for number in range(60))]:
+    for letters in [["iuc", "s"], *(random_programs(number) for number in range(30))]:
         jobs = [reading(text, *CACHES[cache]) for text in letters]
         program = Program("counter", jobs, lambda end: True, journal_mode=mode)
-        full = explore(program, max_schedules=300)
+        full = explore(program, max_schedules=150)
         if full.complete:
             reduced = explore(program, reduce=True)
             assert outcomes(reduced).keys() == outcomes(full).keys(), letters
             compared += 1
-    assert compared > 20
+    assert compared > 12
 
 
 # -- the rule, where a statement's first word does not tell what it locks -----------------------

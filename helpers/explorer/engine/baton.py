@@ -2,7 +2,7 @@
 
 Every thread of a run is parked on a lock of its own, and so is the controller. Whoever has the
 baton wakes the next one and parks. The controller also watches: a thread that keeps the baton and
-takes no step is asked to end, and at the end of a run everybody is.
+takes no step is asked to end, and at the end of a run all are.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Baton:
         self.control.acquire()
 
     def lend_baton(self, thread: ControlledThread) -> None:
-        """From the controller: let `thread` run, and wait until nobody does."""
+        """From the controller: let `thread` run, and wait until none does."""
         self.baton_out = True
         self._wake(thread)
         self._wait_for_control()
@@ -41,7 +41,7 @@ class Baton:
         thread.worker.go.release()
 
     def pass_on(self, chosen: ControlledThread | None) -> None:
-        """Wake the one who was chosen, or the controller if nobody was."""
+        """Wake the one who was chosen, or the controller if none was."""
         if chosen is None:
             self.running = None
             self.control.release()

@@ -113,7 +113,7 @@ class Scheduler(Baton):
         self.connections: list[Any] = []
         self.notes: list[str] = []
         self.cycles: list[str] = []  # circles of locks that a timeout broke
-        self.pending: dict[str, str] = {}  # the four that follow: where everybody stood
+        self.pending: dict[str, str] = {}  # the four that follow: where the threads stood
         self.blocked: dict[str, str] = {}  # when the run stopped
         self.lines: dict[str, int] = {}
         self.choices: list[str] = []
@@ -146,7 +146,7 @@ class Scheduler(Baton):
         self.last = (list(threads), name, job)
 
     def run(self, at_stop: Callable[[], None] | None = None) -> None:
-        """Run until the chooser stops, or all have ended, or nobody can go on.
+        """Run until the chooser stops, or all have ended, or none can go on.
 
         `at_stop` is called then, while those who have not ended are still parked.
 
@@ -226,7 +226,7 @@ class Scheduler(Baton):
         return not thread.timed_out
 
     def sleep(self, seconds: float) -> None:
-        """A step that gives way: a second sleep in a row needs a step of somebody else first."""
+        """A step that gives way: a second sleep in a row needs a step of another thread first."""
         until = self.clock + seconds
         thread = self.running
         assert thread is not None

@@ -2,9 +2,9 @@
 
 A clock that stands still but for what the program itself waits: `time.sleep` takes as long as it
 says, a timeout that expires has passed. So a loop that tries until a deadline comes to its end
-where nobody lets it succeed. Libraries that wait for real, such as an event loop, see the real
-time. Each thread draws the same random numbers in every run, as far as it uses the functions of
-the module `random`; a generator of its own is its own affair.
+where no other thread lets it succeed. Libraries that wait for real, such as an event loop, see
+the real time. Each thread draws the same random numbers in every run, as far as it uses the
+functions of the module `random`; a generator of its own is its own affair.
 """
 
 from __future__ import annotations

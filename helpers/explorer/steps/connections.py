@@ -169,7 +169,7 @@ class SteppingConnection(WatchedConnection):
         super().close()
 
     def lend(self, borrower: ControlledThread | None) -> None:
-        """A pool lends it to one thread, or (None) has taken it back: nobody else uses it."""
+        """A pool lends it to one thread, or (None) has taken it back: no other uses it."""
         if self.scheduler.lends:
             self.shared, self.pooled, self.private = False, True, None
             self.owner = borrower
@@ -260,7 +260,7 @@ class SteppingConnection(WatchedConnection):
         """What the call read or changed that other threads may notice.
 
         ``file`` stands for the committed rows and the readers' locks, ``write lock`` for
-        RESERVED. Inside a transaction that has its lock already, nobody else can notice.
+        RESERVED. Inside a transaction that has its lock already, no other can notice.
         """
         after, lock = self.state()
         if self.shares_cache:  # its tables' locks and, if it asks, its uncommitted rows are seen

@@ -1,7 +1,7 @@
 """`concurrent.futures.Future` as one primitive, and not as the condition that it is built on.
 
 Each method is one step at most: `result` and `exception` can be taken once there is an answer,
-their timeout expires when nobody else can go on. Inside a method no thread is ever parked, so
+their timeout expires when no other can go on. Inside a method no thread is ever parked, so
 the future of a program needs no lock. Futures made outside of the program stay as they are.
 """
 

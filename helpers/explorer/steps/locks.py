@@ -34,7 +34,7 @@ class Named:
 
 
 class StepLock(Named):
-    """`threading.Lock`: acquiring is a step that can be taken while nobody holds it."""
+    """`threading.Lock`: acquiring is a step that can be taken while it is free."""
 
     def __init__(self, name: str = "", waiter: bool = False) -> None:
         super().__init__(name)
@@ -56,7 +56,7 @@ class StepLock(Named):
             run.touch(self.name, "w")
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """As `threading.Lock.acquire`; a timeout expires when nobody else can move."""
+        """As `threading.Lock.acquire`; a timeout expires when no other can move."""
         run = the_run()
         if self._fresh or run.me() is None or self._is_own(run, is_step=not self._free()):
             self._fresh = False
@@ -95,7 +95,7 @@ class StepLock(Named):
             run.touch(self.name, "w")
 
     def locked(self) -> bool:
-        """Whether somebody holds it."""
+        """Whether a thread holds it."""
         self._is_own(Scheduler.here())
         return self.owner is not None
 

@@ -8,7 +8,7 @@ connection is taken, and that a pool at its limit makes others wait. So
   stays a shared one. So does a connection that is used by a thread that did not check it
   out, because threads share a Session: `Sharing.lends` says so after a trial run;
 - a checkout is a step where the pool is smaller than SQLAlchemy's default of five
-  connections, and wherever it has to wait; its timeout expires when nobody else can go on;
+  connections, and wherever it has to wait; its timeout expires when no other can go on;
 - SQLAlchemy's own locks are steps only when a thread has to wait for them.
 
 Uses the pool's documented events (https://docs.sqlalchemy.org/en/20/core/events.html) and,

@@ -44,7 +44,7 @@ _start, _join, _is_alive = threading.Thread.start, threading.Thread.join, thread
 class StepLocal(threading.local):
     """`threading.local`: a thread of the program lets go of its values when it ends.
 
-    The real thread that plays it goes on to play others, so nobody else would do it.
+    The real thread that plays it goes on to play others, so this is the place to do it.
     """
 
     def __init__(self) -> None:
