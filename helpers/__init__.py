@@ -1,6 +1,6 @@
 """What the notebooks of "SQLite under threads" import: a room for each question.
 
-`strategies`: in which ways ca threads share a database? `databases`: where do samples come from?
+`strategies`: in which ways can threads share a database? `databases`: where do samples come from?
 `history`: what did the threads do? `workloads`: which jobs, and was anything lost? `load`: at full
 speed. `explorer`: in an order that you choose, in every order. `failures`: what can go wrong?
 `web`: applications behind real servers. `exercises`: is what a learner wrote right? `display`:

@@ -60,7 +60,7 @@ class Check:
         name: what was looked at.
         status: `OK`, `WARNING` or `MISSING`.
         found: what there is, in words.
-        fix: the commands (or steps) that fix it, a line each; empty when nothing needs mending.
+        fix: the commands (or steps) that fix it, a line each; empty when nothing needs fixing.
     """
 
     name: str
@@ -392,7 +392,7 @@ def _dotted(version: tuple[int, ...]) -> str:
 
 
 def lines(found: list[Check]) -> Iterator[str]:
-    """The report as text: a line per check, the mending command below it, a closing line."""
+    """The report as text: a line per check, the command that fixes it below it, a closing line."""
     width = max(len(check.name) for check in found)
     for check in found:
         yield f"{check.status:8} {check.name:{width}}  {check.found}"

@@ -206,13 +206,13 @@ def waiting(program: Program, way: str = "auto") -> Agreement:
 
 
 def _all_steps(program: Program, way: str) -> Iterator[list[Step]]:
-    chooser = DepthFirst()
+    policy = DepthFirst()
     with Runner(program, way) as runner:
         while True:
-            scheduler, outcome = runner.run(chooser)
+            scheduler, outcome = runner.run(policy)
             if outcome is not None:
                 yield scheduler.steps
-            if not chooser.advance(scheduler):
+            if not policy.advance(scheduler):
                 return
 
 

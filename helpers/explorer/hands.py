@@ -1,4 +1,4 @@
-"""Threads that do what they are told, one call after another: for what the stage cannot park.
+"""Threads that make one call after another, in an order that you choose.
 
 The stage parks a thread before its next call of `sqlite3`. Between two calls of a library
 that is all Python, a `Session` of SQLAlchemy for instance, you say which thread makes the

@@ -101,21 +101,21 @@ class Runner:
         self._exit.close()
 
     def run(
-        self, chooser: SchedulingPolicy, observe: Any = None
+        self, policy: SchedulingPolicy, observe: Any = None
     ) -> tuple[Scheduler, Outcome | None]:
-        """Run one schedule; the outcome is None if the chooser stopped before the end.
+        """Run one schedule; the outcome is None if the policy stopped before the end.
 
         `observe(scheduler)` is called after every step, and once before the first.
 
         Raises:
-            Diverged, ScheduleError: from the chooser.
+            Diverged, ScheduleError: from the policy.
             FoundShared: if the schedules run so far do not count, see `confinement`.
             RuntimeError: if a thread can be neither stepped nor stopped.
         """
         self.together.keep()
         self._fresh_file()
         scheduler = Scheduler(
-            self.workers, chooser, self.step_limit, self.track, self.program.journal_mode == "wal"
+            self.workers, policy, self.step_limit, self.track, self.program.journal_mode == "wal"
         )
         scheduler.lends = self.sharing.lends is not False
         scheduler.found_shared = self.sharing.found
@@ -165,11 +165,11 @@ class Runner:
         if dispose is not None:
             dispose()
 
-    def trace(self, chooser: SchedulingPolicy, observe: Any = None) -> Run:
+    def trace(self, policy: SchedulingPolicy, observe: Any = None) -> Run:
         """Run one schedule and keep all that it did; raises what `run` raises."""
         while True:
             with contextlib.suppress(FoundShared):
-                scheduler, outcome = self.run(chooser, observe)
+                scheduler, outcome = self.run(policy, observe)
                 break
         return Run(
             tuple(scheduler.schedule),
@@ -228,7 +228,7 @@ def _remove(folder: str) -> None:
 
 
 class Replay:
-    """A chooser that takes the steps of a given schedule, then stops."""
+    """A policy that takes the steps of a given schedule, then stops."""
 
     def __init__(self, schedule: list[str] | tuple[str, ...]) -> None:
         self.schedule = list(schedule)
@@ -266,7 +266,7 @@ class Replay:
 
 
 class RoundRobin:
-    """A chooser that lets the threads take turns."""
+    """A policy that lets the threads take turns."""
 
     def pick(self, scheduler: Scheduler, offers: list[str]) -> str:
         """The offer that was chosen least often so far."""

@@ -52,7 +52,7 @@ class Node:
 
 
 class DepthFirst:
-    """The chooser of the search: replays the choices on its stack, then tries new ones.
+    """The policy of the search: replays the choices on its stack, then tries new ones.
 
     Args:
         reduce: use sleep sets.
@@ -145,7 +145,7 @@ _DIVERGED = (
 
 
 class RandomPriorities:
-    """A random chooser: every thread has a priority, and a few random steps change them.
+    """A random policy: every thread has a priority, and a few random steps change them.
 
     The highest priority that can go on goes on. With `changes` = d − 1 it finds any bug that
     needs d ordering decisions among k steps of n threads with a chance of at least
@@ -209,15 +209,15 @@ def depth_first(
 
     At the end `tally.complete` is True. Stop iterating to stop the search.
     """
-    chooser = DepthFirst(reduce, root)
+    policy = DepthFirst(reduce, root)
     while True:
-        scheduler, outcome = runner.run(chooser)
+        scheduler, outcome = runner.run(policy)
         if outcome is None:
             tally.pruned += 1
         else:
             tally.add(outcome, tuple(scheduler.schedule))
-        more = chooser.advance(scheduler)
-        tally.covered = chooser.covered()
+        more = policy.advance(scheduler)
+        tally.covered = policy.covered()
         if not more:
             tally.complete, tally.covered = True, 1.0
         yield tally
@@ -229,8 +229,8 @@ def sample(runner: Runner, tally: Tally, seed: int, length: int = 30) -> Iterato
     """Run random schedules forever, the same ones for the same `seed`; see `RandomPriorities`."""
     number = 0
     while True:
-        chooser = RandomPriorities(seed * 1_000_003 + number, length)
-        scheduler, outcome = runner.run(chooser)
+        policy = RandomPriorities(seed * 1_000_003 + number, length)
+        scheduler, outcome = runner.run(policy)
         length = max(2, len(scheduler.schedule))
         assert outcome is not None
         tally.add(outcome, tuple(scheduler.schedule))
@@ -252,12 +252,10 @@ def split(runner: Runner, reduce: bool, parts: int) -> list[list[Node]]:
 
 
 def _roots(runner: Runner, reduce: bool, depth: int) -> Iterator[list[Node]]:
-    chooser = DepthFirst(reduce, depth=depth)
+    policy = DepthFirst(reduce, depth=depth)
     while True:
-        scheduler, _ = runner.run(chooser)
-        if not chooser.pruned:
-            yield [
-                Node([n.choice], dict(n.asleep), 0, n.label, dict(n.done)) for n in chooser.nodes
-            ]
-        if not chooser.advance(scheduler):
+        scheduler, _ = runner.run(policy)
+        if not policy.pruned:
+            yield [Node([n.choice], dict(n.asleep), 0, n.label, dict(n.done)) for n in policy.nodes]
+        if not policy.advance(scheduler):
             return

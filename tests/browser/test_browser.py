@@ -4,7 +4,6 @@ The notebooks are copied and stripped of their outputs, so that an output in the
 made in this run. Pictures are kept in `tests/output/`. No request may leave loopback.
 """
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -14,22 +13,10 @@ import nbformat
 import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import sync_playwright
 
 OUTPUT = Path(__file__).resolve().parent.parent / "output"
 FOLDER = browsing.ROOT / "notebooks"
 NOTEBOOKS = [path.name for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        executable = browsing.find_chromium(playwright)
-        if executable is None:
-            browsing.without_chromium(os.environ)
-        browser = browsing.launch(playwright, executable)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

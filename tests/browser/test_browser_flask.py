@@ -4,7 +4,6 @@ The notebook is cut down to its definitions and to the three cells that start th
 send the load and stop the server; the load is made long enough to be watched.
 """
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -14,7 +13,7 @@ import nbformat
 import notebook_code
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import Error, expect, sync_playwright
+from playwright.sync_api import Error, expect
 
 OUTPUT = Path(__file__).resolve().parent.parent / "output"
 NOTEBOOK = browsing.ROOT / "notebooks" / "12_flask.ipynb"
@@ -39,40 +38,34 @@ def cut_down(target):
     nbformat.write(short, target)
 
 
-def test_a_page_is_shown_under_load_and_gone_afterwards(tmp_path_factory):
+def test_a_page_is_shown_under_load_and_gone_afterwards(browser, tmp_path_factory):
     folder = tmp_path_factory.mktemp("flask")
     cut_down(folder / "flask.ipynb")
     shutil.copytree(NOTEBOOK.parent / "applications", folder / "applications")
     OUTPUT.mkdir(exist_ok=True)
-    with sync_playwright() as playwright:
-        executable = browsing.find_chromium(playwright)
-        if executable is None:
-            browsing.without_chromium(os.environ)
-        browser = browsing.launch(playwright, executable)
-        with (
-            browsing.running_lab(folder, tmp_path_factory.mktemp("state")) as lab,
-            browser.new_page(viewport=browsing.VIEWPORT) as notebook,
-            browser.new_page(viewport={"width": 500, "height": 200}) as page,
-        ):
-            notebook.goto(lab.notebook_url("flask.ipynb"), timeout=browsing.SHOWN * 1000)
-            notebook.wait_for_function(
-                browsing.IS_SHOWN, arg="flask.ipynb", timeout=browsing.SHOWN * 1000
-            )
-            notebook.evaluate(browsing.RUN_ALL)
-            outputs = notebook.locator(".jp-OutputArea-output")
-            link = outputs.filter(has_text="open this page:")
-            expect(link).to_be_visible(timeout=browsing.RUN * 1000)
-            (url,) = re.findall(r"http://127\.0\.0\.1:\d+/watch", link.inner_text())
-            watch(page, url)
-            notebook.wait_for_function(browsing.IS_FINISHED, timeout=browsing.RUN * 1000)
-            sold = f"sold: {16 * 2 * LONGER}"
-            expect(outputs.filter(has_text=sold)).to_be_visible()
-            expect(outputs.filter(has_text="answered: False")).to_be_visible()
-            visit = browsing.Visit(cells=notebook.evaluate(browsing.CELLS))
-            assert visit.problems() == []
-            with pytest.raises(Error, match="ERR_CONNECTION_REFUSED"):
-                page.goto(url)
-        browser.close()
+    with (
+        browsing.running_lab(folder, tmp_path_factory.mktemp("state")) as lab,
+        browser.new_page(viewport=browsing.VIEWPORT) as notebook,
+        browser.new_page(viewport={"width": 500, "height": 200}) as page,
+    ):
+        notebook.goto(lab.notebook_url("flask.ipynb"), timeout=browsing.SHOWN * 1000)
+        notebook.wait_for_function(
+            browsing.IS_SHOWN, arg="flask.ipynb", timeout=browsing.SHOWN * 1000
+        )
+        notebook.evaluate(browsing.RUN_ALL)
+        outputs = notebook.locator(".jp-OutputArea-output")
+        link = outputs.filter(has_text="open this page:")
+        expect(link).to_be_visible(timeout=browsing.RUN * 1000)
+        (url,) = re.findall(r"http://127\.0\.0\.1:\d+/watch", link.inner_text())
+        watch(page, url)
+        notebook.wait_for_function(browsing.IS_FINISHED, timeout=browsing.RUN * 1000)
+        sold = f"sold: {16 * 2 * LONGER}"
+        expect(outputs.filter(has_text=sold)).to_be_visible()
+        expect(outputs.filter(has_text="answered: False")).to_be_visible()
+        visit = browsing.Visit(cells=notebook.evaluate(browsing.CELLS))
+        assert visit.problems() == []
+        with pytest.raises(Error, match="ERR_CONNECTION_REFUSED"):
+            page.goto(url)
 
 
 def watch(page, url):

@@ -1,13 +1,12 @@
 """You are the scheduler, played in a browser: by clicking, and with the keyboard alone."""
 
-import os
 from pathlib import Path
 
 import browsing
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 OUTPUT = Path(__file__).resolve().parent.parent / "output"
 
@@ -33,7 +32,7 @@ GAME = "SchedulerGame(Program('counter', [{job}] * 2, no_increment_lost), '{goal
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(browser, tmp_path_factory):
     """A notebook with two games, run to its end, in a window 1200 pixels wide."""
     folder = tmp_path_factory.mktemp("games")
     cells = [
@@ -44,23 +43,15 @@ def page(tmp_path_factory):
     notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
     nbformat.write(notebook, folder / "games.ipynb")
-    with sync_playwright() as playwright:
-        executable = browsing.find_chromium(playwright)
-        if executable is None:
-            browsing.without_chromium(os.environ)
-        browser = browsing.launch(playwright, executable)
-        with (
-            browsing.running_lab(folder, tmp_path_factory.mktemp("state")) as lab,
-            browser.new_page(viewport=browsing.VIEWPORT) as page,
-        ):
-            page.goto(lab.notebook_url("games.ipynb"), timeout=browsing.SHOWN * 1000)
-            page.wait_for_function(
-                browsing.IS_SHOWN, arg="games.ipynb", timeout=browsing.SHOWN * 1000
-            )
-            page.evaluate(browsing.RUN_ALL)
-            page.wait_for_function(browsing.IS_FINISHED, timeout=browsing.RUN * 1000)
-            yield page
-        browser.close()
+    with (
+        browsing.running_lab(folder, tmp_path_factory.mktemp("state")) as lab,
+        browser.new_page(viewport=browsing.VIEWPORT) as page,
+    ):
+        page.goto(lab.notebook_url("games.ipynb"), timeout=browsing.SHOWN * 1000)
+        page.wait_for_function(browsing.IS_SHOWN, arg="games.ipynb", timeout=browsing.SHOWN * 1000)
+        page.evaluate(browsing.RUN_ALL)
+        page.wait_for_function(browsing.IS_FINISHED, timeout=browsing.RUN * 1000)
+        yield page
 
 
 def game(page, number):

@@ -20,7 +20,6 @@ import nbformat
 import notebook_rules as rules
 import pytest
 import readme
-from playwright.sync_api import sync_playwright
 
 START = "notebooks/00_start_here.ipynb"
 IGNORED = shutil.ignore_patterns(".venv*", ".git", ".*_cache", "__pycache__", "output")
@@ -62,17 +61,6 @@ def first_link_to_helpers() -> tuple[str, str]:
                 if link.startswith("../helpers/"):
                     return path.name, link
     raise AssertionError("no notebook links to a module in helpers")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        executable = browsing.find_chromium(playwright)
-        if executable is None:
-            browsing.without_chromium(os.environ)
-        browser = browsing.launch(playwright, executable)
-        yield browser
-        browser.close()
 
 
 USERS = ["this user", "nobody"] if IS_ROOT else ["this user"]

@@ -214,17 +214,18 @@ class Shelf:
         self.thing = None
 
 
+def make_lock(shelf):
+    shelf.thing = threading.Lock()
+    use_lock(shelf)
+
+
+def use_lock(shelf):
+    with shelf.thing:
+        autocommit(shelf.path)
+
+
 def test_a_lock_that_is_handed_on_counts_as_shared():
-    def make(shelf):
-        shelf.thing = threading.Lock()
-        with shelf.thing:
-            autocommit(shelf.path)
-
-    def use(shelf):
-        with shelf.thing:
-            autocommit(shelf.path)
-
-    job = counter(make, use, share=Shelf)
+    job = counter(make_lock, use_lock, share=Shelf)
     exploration = explore(job)
     assert sharing_of(job).found == {"lock 1 of A"}
     # One block each, as with a lock that was shared from the start.
@@ -234,16 +235,7 @@ def test_a_lock_that_is_handed_on_counts_as_shared():
 
 
 def test_exploring_and_replaying_leave_the_program_as_it_was():
-    def make(shelf):
-        shelf.thing = threading.Lock()
-        with shelf.thing:
-            autocommit(shelf.path)
-
-    def use(shelf):
-        with shelf.thing:
-            autocommit(shelf.path)
-
-    job = counter(make, use, share=Shelf)
+    job = counter(make_lock, use_lock, share=Shelf)
     before = {name: copy.copy(value) for name, value in vars(job).items()}
     replay(job, explore(job).outcomes[0][2])
     assert vars(job) == before

@@ -87,14 +87,14 @@ class Scheduler(Baton):
     def __init__(
         self,
         workers: WorkerPool,
-        chooser: SchedulingPolicy,
+        policy: SchedulingPolicy,
         step_limit: int,
         track: bool,
         is_wal: bool,
     ) -> None:
         super().__init__()
         self.workers = workers
-        self.chooser = chooser
+        self.policy = policy
         self.step_limit = step_limit
         self.track = track
         self.is_wal = is_wal
@@ -146,12 +146,12 @@ class Scheduler(Baton):
         self.last = (list(threads), name, job)
 
     def run(self, at_stop: Callable[[], None] | None = None) -> None:
-        """Run until the chooser stops, or all have ended, or none can go on.
+        """Run until the policy stops, or all have ended, or none can go on.
 
         `at_stop` is called then, while those who have not ended are still parked.
 
         Raises:
-            Diverged, ScheduleError: from the chooser.
+            Diverged, ScheduleError: from the policy.
             RuntimeError: if a thread can be neither stepped nor stopped.
         """
         self.setting_up = 0
@@ -259,7 +259,7 @@ class Scheduler(Baton):
             thread.taken -= 1
             thread.attempted, thread.in_the_way = len(self.steps), self._locks(connection)
             self.tried.add(thread.name)
-            self.chooser.erased(thread.name)
+            self.policy.erased(thread.name)
             chosen = self._decide()
         else:
             thread.step.outcome = "waits"
@@ -342,7 +342,7 @@ class Scheduler(Baton):
             raise Cancelled
 
     def _next(self) -> ControlledThread | None:
-        """The thread to run now: one that has not started, else the chooser's; None to stop."""
+        """The thread to run now: one that has not started, else the policy's; None to stop."""
         if self.failure is not None:
             return None
         if self.unstarted:
@@ -360,7 +360,7 @@ class Scheduler(Baton):
             offers = self.offers()
             if self._is_over(offers):
                 return None
-            decision = self.chooser.pick(self, offers)
+            decision = self.policy.pick(self, offers)
             return None if decision is None else self._begin_step(decision)
         except Exception as error:
             self.failure = error
