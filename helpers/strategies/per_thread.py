@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -93,7 +93,9 @@ class PerThread:
                 _close(self._all, mine.connection, self._pid)
                 raise RuntimeError("this PerThread is closed: make a new one")
             try:
-                mine.connection.execute(f"PRAGMA query_only = {int(reads)}")
+                if reads is not mine.reads:  # a PRAGMA has all cached statements compiled again
+                    mine.reads = reads
+                    mine.connection.execute(f"PRAGMA query_only = {int(reads)}")
                 return _transact(self._path, mine.connection, begin, unit)
             except sqlite3.ProgrammingError:  # the unit may have closed it
                 del self._local.mine
@@ -117,7 +119,7 @@ class _Mine:
     """A connection and its use: lives as long as its thread, which alone refers to it."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection, self.in_use = connection, threading.Lock()
+        self.connection, self.in_use, self.reads = connection, threading.Lock(), False
 
 
 def _close(connections: dict[sqlite3.Connection, Any], one: sqlite3.Connection, pid: int) -> None:
@@ -138,7 +140,8 @@ def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Conn
 
 def _mark(path: str) -> threading.Lock:
     """Locked while this thread is in a unit of work for `path`, by whichever strategy."""
-    mark: threading.Lock = units.__dict__.setdefault(path, threading.Lock())
+    marks = units.__dict__
+    mark: threading.Lock = marks.get(path) or marks.setdefault(path, threading.Lock())
     return mark
 
 
@@ -151,7 +154,7 @@ def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit)
             result = unit(connection)
         if not connection.in_transaction:
             raise OutcomeUnknown("SQLite ended the transaction inside the unit: let its error out")
-        if any(hasattr(result, name) for name in ("__next__", "__await__", "__anext__")):
+        if result is not None and isinstance(result, (AsyncIterator, Awaitable, Iterator)):
             kind, result = type(result).__name__, None  # a cursor would keep its lock
             raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")
         commits = True

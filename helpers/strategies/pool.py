@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -142,7 +142,8 @@ def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Conn
 
 def _mark(path: str) -> threading.Lock:
     """Locked while this thread is in a unit of work for `path`, by whichever strategy."""
-    mark: threading.Lock = units.__dict__.setdefault(path, threading.Lock())
+    marks = units.__dict__
+    mark: threading.Lock = marks.get(path) or marks.setdefault(path, threading.Lock())
     return mark
 
 
@@ -155,7 +156,7 @@ def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit)
             result = unit(connection)
         if not connection.in_transaction:
             raise OutcomeUnknown("SQLite ended the transaction inside the unit: let its error out")
-        if any(hasattr(result, name) for name in ("__next__", "__await__", "__anext__")):
+        if result is not None and isinstance(result, (AsyncIterator, Awaitable, Iterator)):
             kind, result = type(result).__name__, None  # a cursor would keep its lock
             raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")
         commits = True

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,7 +50,7 @@ class TransactionLock:
             raise ValueError(f"timeout counts seconds, from 0 on, not {timeout!r}")
         name = os.fsdecode(path)
         self._path = name if name.startswith((":memory:", "file:")) else os.path.realpath(name)
-        self._connection = _open(self._path, connect)
+        self._connection, self._reads = _open(self._path, connect), False
         # The first in the line holds the lock; each waits for a lock of its own.
         self._guard, self._line = threading.Lock(), deque[tuple[threading.Lock, str]]()
         self.timeout, self._pid = timeout, os.getpid()
@@ -70,7 +70,9 @@ class TransactionLock:
 
     def _run(self, unit: Unit, begin: str, reads: bool) -> Any:
         with self._turn():
-            self._connection.execute(f"PRAGMA query_only = {int(reads)}")
+            if reads is not self._reads:  # a PRAGMA has all cached statements compiled again
+                self._reads = reads
+                self._connection.execute(f"PRAGMA query_only = {int(reads)}")
             return _transact(self._path, self._connection, begin, unit)
 
     @contextmanager
@@ -110,7 +112,8 @@ def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Conn
 
 def _mark(path: str) -> threading.Lock:
     """Locked while this thread is in a unit of work for `path`, by whichever strategy."""
-    mark: threading.Lock = units.__dict__.setdefault(path, threading.Lock())
+    marks = units.__dict__
+    mark: threading.Lock = marks.get(path) or marks.setdefault(path, threading.Lock())
     return mark
 
 
@@ -123,7 +126,7 @@ def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit)
             result = unit(connection)
         if not connection.in_transaction:
             raise OutcomeUnknown("SQLite ended the transaction inside the unit: let its error out")
-        if any(hasattr(result, name) for name in ("__next__", "__await__", "__anext__")):
+        if result is not None and isinstance(result, (AsyncIterator, Awaitable, Iterator)):
             kind, result = type(result).__name__, None  # a cursor would keep its lock
             raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")
         commits = True

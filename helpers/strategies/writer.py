@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from functools import partial
@@ -33,7 +33,7 @@ class _Job:
     __slots__ = ("done", "error", "future", "gate", "result", "thread", "unit")
 
     def __init__(self, unit: Unit, future: Future[Any] | None = None) -> None:
-        self.unit, self.future, self.thread = unit, future, threading.current_thread().name
+        self.unit, self.future, self.thread = unit, future, threading.current_thread()
         self.done, self.result = False, None
         self.error: BaseException | None = None
         self.gate: threading.Lock
@@ -150,11 +150,12 @@ class Writer:
             raise RuntimeError("a unit of work within another: pass on the outer one's connection")
 
     def _busy(self) -> str:
-        return "units of thread " + ", ".join(job.thread for job in [*self._running, *self._jobs])
+        jobs = [*self._running, *self._jobs]
+        return "units of thread " + ", ".join(job.thread.name for job in jobs)
 
     def _put(self, job: _Job) -> None:
         self._check()
-        if job.future is None and threading.current_thread() is self._thread:
+        if job.future is None and job.thread is self._thread:
             raise RuntimeError("a future's callback may submit, but not wait for its own thread")
         with self._changed:
             if self._closed:
@@ -255,10 +256,12 @@ class Writer:
         for gate in {job.gate for job in jobs}:
             _unlock(gate)
         for job in jobs:
+            if job.future is None:
+                continue
             with suppress(BaseException):  # what a callback raises is no business of the others
-                if job.future is not None and job.error is None:
+                if job.error is None:
                     job.future.set_result(job.result)
-                elif job.future is not None:
+                else:
                     job.future.set_exception(job.error)
         jobs.clear()
 
@@ -289,7 +292,8 @@ def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Conn
 
 def _mark(path: str) -> threading.Lock:
     """Locked while this thread is in a unit of work for `path`, by whichever strategy."""
-    mark: threading.Lock = units.__dict__.setdefault(path, threading.Lock())
+    marks = units.__dict__
+    mark: threading.Lock = marks.get(path) or marks.setdefault(path, threading.Lock())
     return mark
 
 
@@ -320,7 +324,7 @@ def _call(connection: sqlite3.Connection, unit: Unit) -> Any:
         raise
     if not connection.in_transaction:
         raise OutcomeUnknown("SQLite ended the transaction inside the unit: let its error out")
-    if any(hasattr(result, name) for name in ("__next__", "__await__", "__anext__")):
+    if result is not None and isinstance(result, (AsyncIterator, Awaitable, Iterator)):
         kind, result = type(result).__name__, None  # a cursor would keep its lock
         raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")
     return result

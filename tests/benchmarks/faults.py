@@ -29,6 +29,7 @@ from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from warnings import catch_warnings
 
 from helpers.strategies import OutcomeUnknown, PerThread, Pool, TransactionLock, Writer
 
@@ -123,7 +124,8 @@ def forks(strategy):
 
 def fork_and_write(strategy):
     def between(connection):
-        child = os.fork()
+        with catch_warnings(action="ignore", category=DeprecationWarning):  # that threads run
+            child = os.fork()
         if not child:
             with suppress(BaseException):
                 strategy.write(partial(store, number=10**6))

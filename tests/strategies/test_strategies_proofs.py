@@ -79,10 +79,10 @@ def merges(a, b):
 @both_modes
 @pytest.mark.parametrize(("program", "inside"), [(increments, 4), (transfers, 6)])
 def test_transaction_lock(program, inside, journal_mode):
-    """A is first (x 2). Its steps: g, p, those inside, g. B's g, with which it takes its place in
+    """A is first (x 2). Its steps: g, those inside, g. B's g, with which it takes its place in
     the line, comes in a gap between two of them, and its turn after the last; or after that."""
     found = explore(program(TransactionLock, journal_mode), show=False)
-    gaps = inside + 2
+    gaps = inside + 1
     assert found.proved
     assert found.counts == {"right": 2 * (gaps + 1)}
 
