@@ -35,7 +35,7 @@ def pip_part() -> list[str]:
 
 
 def lines_in_pyproject() -> list[str]:
-    """What the course, notebooks 11 to 14 and all tests need; `test` includes `web` by name."""
+    """What the course, notebooks 11 to 15 and all tests need; `test` includes `web` by name."""
     project = pyproject()
     extras = project["optional-dependencies"]
     lines = [*project["dependencies"], *extras["web"], *extras["test"], *extras["browser"]]

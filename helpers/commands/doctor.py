@@ -238,19 +238,19 @@ def need(extra: str, root: Path = ROOT) -> None:
 
 
 def check_frameworks(root: Path = ROOT) -> Check:
-    """Whether notebooks 11 to 14 can run; the rest of the course does without."""
+    """Whether notebooks 11 to 15 can run; the rest of the course does without."""
     name = "frameworks"
     try:
         need("web", root)
     except ModuleNotFoundError as error:
         if error.name == "tomllib":
             return Check(name, WARNING, "cannot be read by this Python", _NEW_ENVIRONMENT)
-        found = "notebooks 11 to 14 cannot run: packages of the group web are missing"
+        found = "notebooks 11 to 15 cannot run: packages of the group web are missing"
         return Check(name, WARNING, found, _group_installation("web"))
     except OSError:
         fix = 'run the doctor in the course folder, after: pip install -e ".[test]"'
         return Check(name, WARNING, f"there is no pyproject.toml in {root}", fix)
-    return Check(name, OK, "all packages of the group web, for notebooks 11 to 14")
+    return Check(name, OK, "all packages of the group web, for notebooks 11 to 15")
 
 
 def check_packages(root: Path = ROOT) -> list[Check]:

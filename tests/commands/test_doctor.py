@@ -180,7 +180,7 @@ def test_a_missing_framework_is_named_with_the_command_that_adds_it(without):
         doctor.need("web")
     assert 'uv pip install -e ".[web]"' in str(missing.value)
     check = doctor.check_frameworks()
-    assert (check.status, "notebooks 11 to 14" in check.found) == (WARNING, True)
+    assert (check.status, "notebooks 11 to 15" in check.found) == (WARNING, True)
     assert check.fix == 'uv pip install -e ".[web]"'
 
 

@@ -1,9 +1,9 @@
-"""Mutations of notebook 14, asyncio and processes, and of its solutions."""
+"""Mutations of notebook 15, asyncio and processes, and of its solutions."""
 
 from mutations import Mutation
 
-NOTEBOOK = "notebooks/14_asyncio_and_processes.ipynb"
-SOLVED = "notebooks/solutions/14_asyncio_and_processes.ipynb"
+NOTEBOOK = "notebooks/15_asyncio_and_processes.ipynb"
+SOLVED = "notebooks/solutions/15_asyncio_and_processes.ipynb"
 
 MUTATIONS = [
     Mutation(
