@@ -12,11 +12,12 @@ at a node, it *sleeps* in the other branches of that node until a step that depe
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from helpers.explorer.engine.scheduler import TIMEOUT, Diverged, Scheduler
-from helpers.explorer.program import Outcome, Schedule
+from helpers.explorer.program import Outcome, Schedule, Step
 from helpers.explorer.runner import Runner
 
 #: What a step touched: resource -> ``r`` or ``w``.
@@ -51,6 +52,30 @@ class Node:
         return self.options[self.position]
 
 
+class Standing(Protocol):
+    """Where a thread or task stands."""
+
+    @property
+    def label(self) -> str:
+        """Its next step."""
+
+
+class Played(Protocol):
+    """What the search needs to know of a run: of threads (`Scheduler`), or of tasks."""
+
+    @property
+    def schedule(self) -> list[str]:
+        """The choices so far."""
+
+    @property
+    def steps(self) -> list[Step]:
+        """The steps so far."""
+
+    @property
+    def threads(self) -> Mapping[str, Standing]:
+        """Where those stand that can be chosen."""
+
+
 class DepthFirst:
     """The policy of the search: replays the choices on its stack, then tries new ones.
 
@@ -69,41 +94,41 @@ class DepthFirst:
         self.depth = depth
         self.pruned = False  # the run at hand leads only where another one has been
 
-    def pick(self, scheduler: Scheduler, offers: list[str]) -> str | None:
+    def pick(self, run: Played, offers: list[str]) -> str | None:
         """The recorded choice, or the first untried one; None where nothing new lies below."""
-        level = len(scheduler.schedule)
+        level = len(run.schedule)
         if level < len(self.nodes):
-            return self._replay(scheduler, self.nodes[level], offers)
+            return self._replay(run, self.nodes[level], offers)
         if self.pruned or level == self.depth:
             return None
-        asleep = self._sleeping(scheduler) if self.reduce else {}
+        asleep = self._sleeping(run) if self.reduce else {}
         options = [name for name in offers if name not in asleep]
         if not options:
             self.pruned = True
             return None
         self.nodes.append(node := Node(options, asleep))
-        return self._record(scheduler, node)
+        return self._record(run, node)
 
-    def _record(self, scheduler: Scheduler, node: Node) -> str:
-        node.label = scheduler.threads[node.choice.removesuffix(TIMEOUT)].label
+    def _record(self, run: Played, node: Node) -> str:
+        node.label = run.threads[node.choice.removesuffix(TIMEOUT)].label
         return node.choice
 
-    def _replay(self, scheduler: Scheduler, node: Node, offers: list[str]) -> str:
+    def _replay(self, run: Played, node: Node, offers: list[str]) -> str:
         choice = node.choice
         if choice not in offers:
             raise Diverged(f"{_DIVERGED}: {choice} cannot go on where it could before")
-        label = scheduler.threads[choice.removesuffix(TIMEOUT)].label
+        label = run.threads[choice.removesuffix(TIMEOUT)].label
         if node.label and node.label != label:
             raise Diverged(f"{_DIVERGED}: {choice} was at {node.label!r}, now it is at {label!r}")
         node.label = label
         return choice
 
-    def _sleeping(self, scheduler: Scheduler) -> dict[str, Footprint]:
+    def _sleeping(self, run: Played) -> dict[str, Footprint]:
         """Threads that sleep at the new node: asleep or tried before, and independent."""
         if not self.nodes:
             return {}
         last = self.nodes[-1]
-        taken = scheduler.steps[-1].touched
+        taken = run.steps[-1].touched
         candidates = {**last.asleep, **last.done}
         return {name: step for name, step in candidates.items() if independent(step, taken)}
 
@@ -116,13 +141,13 @@ class DepthFirst:
             self.pruned = bool(node.position or node.asleep)
             self.nodes.pop()
 
-    def advance(self, scheduler: Scheduler) -> bool:
+    def advance(self, run: Played) -> bool:
         """After a run: move on to the next untried choice; False when there is none."""
         self.pruned = False
         while len(self.nodes) > self.fixed:
             node = self.nodes[-1]
             if node.position + 1 < len(node.options):
-                node.done[node.choice] = scheduler.steps[len(self.nodes) - 1].touched
+                node.done[node.choice] = run.steps[len(self.nodes) - 1].touched
                 node.position += 1
                 node.label = ""
                 return True

@@ -22,13 +22,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.explorer.engine.scheduler import ScheduleError
-from helpers.explorer.program import Outcome, Program, rows_text
+from helpers.explorer.program import Outcome, Program, Step, rows_text
 from helpers.explorer.report import Exploration, report
-from helpers.explorer.search import Tally
+from helpers.explorer.search import DepthFirst, Tally
 from helpers.explorer.steps.statements import one_line
 from helpers.history import CallError
 
@@ -53,7 +54,7 @@ def explore(program: Program, max_schedules: int = 10_000) -> Exploration:
         max_schedules: stop after so many, "not proved".
 
     Raises:
-        RuntimeError: if the same order of calls led to another one than before.
+        Diverged: if the same order of calls led to another one than before.
     """
     began, tally = time.perf_counter(), Tally()
     in_own_loop(lambda: _explore(program, tally, max_schedules))
@@ -69,9 +70,13 @@ def replay(program: Program, schedule: str | Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     names = schedule.split() if isinstance(schedule, str) else list(schedule)
-    run = _Run(program, names, strictly=True)
+    run = _Run(program, _Given(names))
     in_own_loop(run.run)
-    table = pd.DataFrame(run.rows, columns=["task", "call", "result", "in the file"])
+    rows = [
+        [step.thread, step.label, str(step.error or "ok"), seen]
+        for step, seen in zip(run.steps, run.seen, strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["task", "call", "result", "in the file"])
     table.index = pd.RangeIndex(1, len(table) + 1, name="call no.")
     return table
 
@@ -100,43 +105,61 @@ def in_own_loop(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
 
 
 async def _explore(program: Program, tally: Tally, max_schedules: int) -> None:
-    """Depth-first: replay the choices so far, take the first one that was not tried."""
-    prefix: list[str] = []
-    while tally.schedules < max_schedules:
-        run = _Run(program, prefix)
+    policy = DepthFirst()
+    while tally.schedules < max_schedules and not tally.complete:
+        run = _Run(program, policy)
         await run.run()
         assert run.outcome is not None
         tally.add(run.outcome, tuple(run.schedule))
-        nodes = [(options, options.index(chosen)) for options, chosen in run.choices]
-        while nodes and nodes[-1][1] + 1 == len(nodes[-1][0]):
-            nodes.pop()
-        if not nodes:
-            tally.complete, tally.covered = True, 1.0
-            return
-        options, position = nodes.pop()
-        prefix = [opts[at] for opts, at in nodes] + [options[position + 1]]
+        tally.complete = not policy.advance(run)
+        tally.covered = 1.0 if tally.complete else policy.covered()
+
+
+class _Given:
+    """The policy of a replay: the names of a schedule, then the run stops."""
+
+    def __init__(self, schedule: list[str]) -> None:
+        self.schedule = schedule
+
+    def pick(self, run: _Run, offers: list[str]) -> str | None:
+        position = len(run.schedule)
+        if position == len(self.schedule):
+            return None
+        name = self.schedule[position]
+        if name not in offers:
+            can = f"can go on: {', '.join(offers)}"
+            raise ScheduleError(f"call {position + 1}: task {name} cannot be chosen now; {can}")
+        return name
+
+
+@dataclass
+class _Parked:
+    """A task before its next call, which it can make when `ready`."""
+
+    label: str
+    ready: Callable[[], bool]
+    turn: asyncio.Future[None]
 
 
 class _Run:
-    """One order of the calls: that of `prefix`, then always the first task that can go on."""
+    """One order of the calls, as `policy` picks them."""
 
-    def __init__(self, program: Program, prefix: Sequence[str], strictly: bool = False) -> None:
+    def __init__(self, program: Program, policy: DepthFirst | _Given) -> None:
         self.program = program
-        self.prefix = list(prefix)
-        self.strictly = strictly  # stop at the end of the prefix
+        self.policy = policy
         self.schedule: list[str] = []
-        self.choices: list[tuple[list[str], str]] = []
-        self.rows: list[list[str]] = []
-        self.parked: dict[str, tuple[asyncio.Future[None], Callable[[], bool]]] = {}
+        self.steps: list[Step] = []
+        self.threads: dict[str, _Parked] = {}
+        self.seen: list[str] = []  # what was in the file after each step
         self.tasks: dict[str, asyncio.Task[Any]] = {}
         self.in_flight = 0
         self.outcome: Outcome | None = None
 
     async def run(self) -> None:
-        """Run it to its end and judge it.
+        """Run it to its end, unless the policy stops it, and judge it.
 
         Raises:
-            ScheduleError: if the prefix names a task that cannot go on.
+            Diverged, ScheduleError: from the policy.
         """
         self.moved = asyncio.Event()
         # Windows: a connection that a task has left open keeps its file.
@@ -160,36 +183,24 @@ class _Run:
             self.tasks[name] = asyncio.create_task(job(shared), name=name)
         while True:
             await self._settle()
-            if self.rows:
-                self.rows[-1][-1] = self._look()
+            if self.steps:
+                self.seen.append(self._look())
             if self._over():
                 return "finished"
-            if not self._ready():
+            offers = self._ready()
+            if not offers:
                 waiting = [name for name, task in self.tasks.items() if not task.done()]
                 return f"deadlock: nobody can go on; waiting: {', '.join(waiting)}"
-            if self.strictly and len(self.schedule) == len(self.prefix):
+            chosen = self.policy.pick(self, offers)
+            if chosen is None:
                 return ""
-            self._go_on(self._choose())
-
-    def _choose(self) -> str:
-        options = self._ready()
-        position = len(self.schedule)
-        chosen = self.prefix[position] if position < len(self.prefix) else options[0]
-        if chosen not in options:
-            can = f"can go on: {', '.join(options)}"
-            raise ScheduleError(f"call {position + 1}: task {chosen} cannot be chosen now; {can}")
-        self.choices.append((options, chosen))
-        return chosen
-
-    def _go_on(self, name: str) -> None:
-        self.schedule.append(name)
-        turn, _ = self.parked.pop(name)
-        turn.set_result(None)
+            self.schedule.append(chosen)
+            self.threads.pop(chosen).turn.set_result(None)
 
     def _ready(self) -> list[str]:
         """The parked tasks that can go on, in the order of the program."""
-        names = [name for name in self.program.threads if name in self.parked]
-        return [name for name in names if self.parked[name][1]()]
+        names = [name for name in self.program.threads if name in self.threads]
+        return [name for name in names if self.threads[name].ready()]
 
     def _over(self) -> bool:
         return all(task.done() for task in self.tasks.values())
@@ -215,9 +226,9 @@ class _Run:
         task = asyncio.current_task()
         assert task is not None
         turn = asyncio.get_running_loop().create_future()
-        self.parked[task.get_name()] = turn, ready
+        self.threads[task.get_name()] = _Parked(label, ready, turn)
         await turn
-        self.rows.append([task.get_name(), label, "ok", ""])
+        self.steps.append(Step(task.get_name(), label))
 
     @contextlib.contextmanager
     def _stepping(self) -> Iterator[None]:
@@ -233,13 +244,13 @@ class _Run:
             label = _label(function, args)
             if label:
                 await self.step(label)
-            row = self.rows[-1] if label else None
+            step = self.steps[-1] if label else None
             self.in_flight += 1
             try:
                 return await real(connection, function, *args, **keywords)
             except sqlite3.Error as error:
-                if row is not None:
-                    row[2] = f"{type(error).__name__}: {error}"
+                if step is not None:
+                    step.error = CallError.of(error)
                 raise
             finally:
                 self.in_flight -= 1
@@ -266,7 +277,7 @@ class _Run:
             try:
                 return rows_text(connection.execute(self.program.look).fetchall())
             except sqlite3.OperationalError:  # a lock keeps this reader out
-                return self.rows[-2][-1] if len(self.rows) > 1 else ""
+                return self.seen[-1] if self.seen else ""
 
     async def _cancel(self) -> None:
         for task in self.tasks.values():

@@ -1,6 +1,7 @@
 """Tasks of asyncio in every order of their calls."""
 
 import asyncio
+import itertools
 import sqlite3
 import threading
 
@@ -10,7 +11,7 @@ pytest.importorskip("aiosqlite")
 import aiosqlite
 
 from helpers.exercises import check_tasks
-from helpers.explorer import Program, ScheduleError, tasks
+from helpers.explorer import Diverged, Program, ScheduleError, tasks
 
 LOOK = "SELECT balance FROM account WHERE id <= 2 ORDER BY id"
 
@@ -315,3 +316,14 @@ def test_the_exercise_tells_what_is_wrong(write, words):
     assert not verdict.solved
     assert words in verdict.reason
     assert len(verdict.reason.split()) <= 60
+
+
+def test_a_program_that_is_not_deterministic_is_reported():
+    count = itertools.count()
+
+    async def whim(shared):
+        for _ in range(2):
+            await shared.connection.execute(f"SELECT {next(count)}")
+
+    with pytest.raises(Diverged, match="random number"):
+        tasks.explore(program(whim, whim))
