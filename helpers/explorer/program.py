@@ -72,8 +72,9 @@ class Program:
             small timeout: every busy timeout counts as 0.
 
     Raises:
-        ValueError: for fewer than one thread, a thread name with a colon, or an unknown
-            journal mode.
+        ValueError: for fewer than one thread, a thread name with a colon, an unknown sample
+            or journal mode.
+        TypeError: if a thread's function or the invariant cannot be called.
     """
 
     def __init__(
@@ -94,6 +95,12 @@ class Program:
             raise ValueError("a program needs at least one thread function")
         if any(":" in thread or not thread for thread in threads):
             raise ValueError("a thread's name must not be empty and must not contain ':'")
+        for thread, job in [*threads.items(), ("invariant", invariant)]:
+            if not callable(job):
+                raise TypeError(f"{thread} is {job!r}, which cannot be called: give a function")
+        if database.isidentifier() and database not in databases.SAMPLES:
+            known = ", ".join(databases.SAMPLES)
+            raise ValueError(f"no sample is called {database!r}: give one of {known}, or SQL")
         self.database = database
         self.threads = dict(threads)
         self.invariant = invariant
@@ -119,9 +126,16 @@ class Program:
             rows = connection.execute(self.look).fetchall()
         errors = {name: end for name, end in threads.items() if isinstance(end, CallError)}
         results = {name: end for name, end in threads.items() if name not in errors}
-        kept = ended != "finished" or bool(self.invariant(Ending(rows, results, errors)))
+        kept = ended != "finished" or self._keeps(Ending(rows, results, errors))
         ends = tuple((name, _end_text(end)) for name, end in threads.items())
         return Outcome(ended, kept, bool(errors), rows_text(rows), ends, cycle)
+
+    def _keeps(self, ending: Ending) -> bool:
+        try:
+            return bool(self.invariant(ending))
+        except Exception as error:
+            error.add_note(f"raised by the invariant, which returns True or False, for {ending}")
+            raise
 
 
 @dataclass(frozen=True, order=True)

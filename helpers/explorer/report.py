@@ -58,6 +58,7 @@ class Exploration:
         seconds: how long it took.
         pruned: runs that the reduction stopped half-way.
         steps: steps taken in all runs together.
+        unseen: what happened that no step shows, so that nothing is proved; empty if nothing.
     """
 
     program: Program
@@ -71,6 +72,7 @@ class Exploration:
     seconds: float
     pruned: int
     steps: int
+    unseen: str = ""
 
     def __eq__(self, other: object) -> bool:
         """Whether both found the same; how long that took does not count."""
@@ -105,7 +107,7 @@ class Exploration:
         Time is left out: a wait for a lock ends when no other can go on, however short its
         timeout. `Program.expire` makes every wait too short instead.
         """
-        return self.complete and not self.failures
+        return self.complete and not self.failures and not self.unseen
 
     @property
     def failing(self) -> Schedule | None:
@@ -140,6 +142,11 @@ class Exploration:
         if not self.complete:
             part = "drawn at random" if self.seed is not None else f"{self.covered:.0%} of the tree"
             return f"Not proved: {claim}. Not all were run; none of {of} ({part}) refutes it.{seen}"
+        if self.unseen:
+            return (
+                f"Not proved: {claim}. None of {of} refutes it, but {self.unseen}: what is no "
+                f"call of sqlite3 in a thread of the program is not tried in every order.{seen}"
+            )
         standing = " that stand for all" if self.reduced else ""
         waits = "Waits for the file" if self.program.expire else "Waits"
         length = "too short" if self.program.expire else "long enough"
@@ -285,4 +292,5 @@ def report(
         seconds=seconds,
         pruned=tally.pruned,
         steps=tally.steps,
+        unseen=tally.unseen,
     )

@@ -13,7 +13,9 @@ import shutil
 import sqlite3
 import sys
 import tempfile
+import zlib
 from _thread import allocate_lock
+from collections.abc import Callable
 from typing import Any
 
 from helpers.explorer.collector import gc_paused
@@ -29,7 +31,7 @@ from helpers.explorer.engine.scheduler import (
     set_active,
 )
 from helpers.explorer.engine.threads import ControlledThread, WorkerPool
-from helpers.explorer.program import Outcome, Program, Run
+from helpers.explorer.program import Outcome, Program, Run, Step
 from helpers.explorer.steps import pools, primitives, waiting
 from helpers.history import CallError
 
@@ -74,6 +76,8 @@ class Runner:
         self.runs = 0
         self._is_clean = False
         self.shared: Any = None
+        #: What happened that no step shows; empty if nothing was noticed.
+        self.unseen = ""
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Runner:
@@ -84,6 +88,7 @@ class Runner:
             self.home = tempfile.mkdtemp(prefix="sqlite-explorer-", dir=_memory_folder())
             stack.callback(_remove, self.home)
             self._new_folder()
+            self._try_look()
             stack.callback(self.workers.close)
             # A collection inside a run would call finalizers at any step.
             stack.enter_context(gc_paused())
@@ -122,6 +127,8 @@ class Runner:
         scheduler.expire = self.program.expire
         if observe is not None:
             scheduler.observer = lambda _: observe(scheduler)
+        elif not self.runs:
+            scheduler.observer = self._watching(scheduler)
         set_active(scheduler)
         try:
             self.refresh()
@@ -140,11 +147,44 @@ class Runner:
             self._collect()
         if not scheduler.ended:
             return scheduler, None
+        for name, thread in threads.items():
+            if not thread.taken:
+                self.unseen = self.unseen or f"thread {name} took no step"
         ends = {name: thread.end for name, thread in threads.items()}
         others = {n: a.end for n, a in scheduler.threads.items() if isinstance(a.end, CallError)}
         ends.update(others)
         cycle = scheduler.cycles[0] if scheduler.cycles else ""
         return scheduler, self.program.judge(self.path, scheduler.ended, ends, cycle)
+
+    def _watching(self, scheduler: Scheduler) -> Callable[[int], None]:
+        """Notice whether the file changes in a step that only reads or is Python's alone."""
+        contents: list[int] = []
+
+        def look(steps: int) -> None:
+            contents.append(self._content())
+            if steps and contents[-1] != contents[-2] and not _may_write(scheduler.steps[-1]):
+                last = scheduler.steps[-1]
+                self.unseen = (
+                    self.unseen or f"the file changed after {last.thread}: {last.label}, in no step"
+                )
+
+        return look
+
+    def _content(self) -> int:
+        found = 0
+        for name in (self.path, f"{self.path}-wal"):
+            with contextlib.suppress(OSError), open(name, "rb") as file:
+                found = zlib.crc32(file.read(), found)
+        return found
+
+    def _try_look(self) -> None:
+        self._fresh_file()
+        with contextlib.closing(sqlite3.connect(self.path)) as connection:
+            try:
+                connection.execute(self.program.look).fetchall()
+            except sqlite3.Error as error:
+                error.add_note(f"raised by look={self.program.look!r} on the fresh database")
+                raise
 
     def _collect(self) -> None:
         """Between the runs, now and then: what they left in circles is young."""
@@ -208,7 +248,7 @@ class Runner:
             try:
                 for name in names:
                     os.unlink(os.path.join(self.folder, name))
-            except PermissionError:  # Windows: a cursor that was left open holds the file
+            except OSError:  # a folder; on Windows, a file that an open cursor holds
                 self._new_folder()
         self._is_clean = False
         with open(self.path, "wb", buffering=0) as file:
@@ -217,6 +257,10 @@ class Runner:
     def _new_folder(self) -> None:
         self.folder = tempfile.mkdtemp(dir=self.home)
         self.path = os.path.join(self.folder, "database.db")
+
+
+def _may_write(step: Step) -> bool:
+    return bool(step.connection) and not step.sql.lstrip().upper().startswith("SELECT")
 
 
 def _remove(folder: str) -> None:

@@ -209,6 +209,7 @@ class Tally:
     outcomes: dict[Outcome, tuple[int, Schedule]] = field(default_factory=dict)
     complete: bool = False
     covered: float = 0.0
+    unseen: str = ""
 
     def add(self, outcome: Outcome, schedule: Schedule) -> None:
         """Count one schedule."""
@@ -222,6 +223,7 @@ class Tally:
         self.schedules += later.schedules
         self.pruned += later.pruned
         self.steps += later.steps
+        self.unseen = self.unseen or later.unseen
         for outcome, (count, schedule) in later.outcomes.items():
             before, example = self.outcomes.get(outcome, (0, schedule))
             self.outcomes[outcome] = (before + count, example)
@@ -241,6 +243,7 @@ def depth_first(
             tally.pruned += 1
         else:
             tally.add(outcome, tuple(scheduler.schedule))
+        tally.unseen = runner.unseen
         more = policy.advance(scheduler)
         tally.covered = policy.covered()
         if not more:
@@ -258,6 +261,7 @@ def sample(runner: Runner, tally: Tally, seed: int, length: int = 30) -> Iterato
         scheduler, outcome = runner.run(policy)
         length = max(2, len(scheduler.schedule))
         assert outcome is not None
+        tally.unseen = runner.unseen
         tally.add(outcome, tuple(scheduler.schedule))
         number += 1
         yield tally

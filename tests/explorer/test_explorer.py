@@ -9,12 +9,15 @@ import os
 import queue
 import random
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from queue import Queue
 from threading import Lock
 
@@ -643,3 +646,76 @@ def test_three_increments_each_end_as_a_simulation_on_paper_says(reduce):
     found = {outcome.rows: count for outcome, count, _ in exploration.outcomes}
     assert found.keys() == expected.keys()
     assert exploration.schedules < 924 / 2 if reduce else found == expected
+
+
+# -- what no step shows --------------------------------------------------------------------
+
+
+def add_in_another_process(path):
+    add = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); "
+    add += "c.execute('UPDATE counter SET value = value + 1'); c.commit(); c.close()"
+    subprocess.run([sys.executable, "-c", add, path], check=True)
+
+
+def test_a_thread_that_took_no_step_is_not_proved():
+    found = explore(program(add_in_another_process, increment))
+    assert (found.counts, found.proved) == ({"right": 1}, False)
+    assert "Not proved" in found.verdict
+    assert "thread A took no step" in found.verdict
+
+
+@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+def test_a_file_that_changes_in_no_step_is_not_proved(journal_mode):
+    def look_and_add(path):
+        with closing(connect(path)) as connection:
+            connection.execute("SELECT value FROM counter").fetchone()
+        add_in_another_process(path)
+
+    jobs = [look_and_add, look_and_add]
+    found = explore(Program("counter", jobs, no_increment_lost, journal_mode=journal_mode))
+    assert (found.counts, found.proved) == ({"right": 2}, False)
+    assert "the file changed after A: " in found.verdict
+
+
+def test_workers_say_what_no_step_shows():
+    job = Program("counter", [lambda path: None, increment], lambda end: True)
+    with ThreadPoolExecutor(1) as executor:
+        found = explore(job, executor=executor)
+    assert "thread A took no step" in found.verdict
+
+
+def test_the_failing_schedule_counts_more_than_what_no_step_shows():
+    found = explore(program(lambda path: None, increment, increment))
+    assert found.verdict.startswith("Refuted")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        (("countr", [increment], bool), ValueError, "called 'countr': give one of .*counter"),
+        (("counter", [increment, 3], bool), TypeError, "B is 3, which cannot be called"),
+        (("counter", [increment], None), TypeError, "invariant is None, which cannot be called"),
+    ],
+)
+def test_what_cannot_be_a_program_is_refused_at_once(arguments, error, text):
+    with pytest.raises(error, match=text):
+        Program(*arguments)
+
+
+def test_a_look_and_an_invariant_that_raise_are_named():
+    with pytest.raises(sqlite3.OperationalError) as found:
+        explore(program(increment, look="SELECT nothing"))
+    assert found.value.__notes__ == ["raised by look='SELECT nothing' on the fresh database"]
+    with pytest.raises(IndexError) as found:
+        explore(Program("counter", [increment], lambda end: end.rows[7]))
+    assert "raised by the invariant" in found.value.__notes__[0]
+    assert "rows=[(1,)]" in found.value.__notes__[0]
+
+
+def test_a_folder_beside_the_database_is_left_behind_by_no_run():
+    def share(path):
+        Path(path).with_name("folder").mkdir()
+        return path
+
+    found = explore(program(increment, increment, share=share), reduce=True)
+    assert found.counts.keys() == {"wrong", "right"}
