@@ -29,7 +29,8 @@ REFUTES = re.compile(r"^(?:[-*] )?\*\*Refutes:\*\* (?P<belief>\S.*)$", re.MULTIL
 TIME = re.compile(r"^(?:[-*] )?\*\*Time:\*\* (?P<minutes>\d+) minutes\b", re.MULTILINE)
 #: What a minute holds: words of prose, lines of code, words of output. An exercise states its own.
 PROSE, CODE, OUTPUT = 200, 8, 400
-LONGEST, CORE = 75, 25
+LONGEST, CORE = 45, 25
+MAX_WORDS, MAX_CELLS = 1500, 50
 #: A part of the title's time: `core path 25`.
 PART = re.compile(r"(?:: |, )(core path|exercise|further) (\d+)(?=,|$)", re.MULTILINE)
 #: What tells of one machine or one run.
@@ -91,6 +92,14 @@ def minutes(notebook) -> float:
     exercises = sum(int(time["minutes"]) for time in TIME.finditer(rest))
     code = sum(bool(line.strip()) for line in lines)
     return words(" ".join(prose)) / PROSE + code / CODE + words(shown) / OUTPUT + exercises
+
+
+def size(notebook, path) -> Iterator[str]:
+    if len(notebook.cells) > MAX_CELLS:
+        yield f"{len(notebook.cells)} cells: at most {MAX_CELLS}"
+    prose = sum(words(cell.source) for _, cell in cells(notebook, "markdown"))
+    if prose > MAX_WORDS:
+        yield f"{prose} words of prose: at most {MAX_WORDS}"
 
 
 def core(notebook, path) -> Iterator[str]:
@@ -391,6 +400,6 @@ def _output_text(output) -> str:
 
 
 RULES = [
-    opening, core, executed, short, introduced, plain_python, vocabulary, errors, ignored,
+    opening, size, core, executed, short, introduced, plain_python, vocabulary, errors, ignored,
     quiet_threads, resolved, linked, neighbours, described, metadata, portable,
 ]  # fmt: skip

@@ -37,7 +37,7 @@ def new(name: str, folder: Path = FOLDER) -> list[Path]:
     """Write a notebook and the one for its solutions, with their outputs; returns their paths.
 
     Args:
-        name: two digits and words, all joined by underscores: ``15_which_fix``.
+        name: two digits and words, all joined by underscores: ``16_which_fix``.
         folder: where the numbered notebooks are; the solutions go to ``solutions`` in it.
 
     Raises:
@@ -76,7 +76,7 @@ def _check(name: str, folder: Path) -> None:
     if not NAME.fullmatch(name):
         raise ValueError(
             f"{name!r} is no name for a notebook: give two digits and words in small letters, "
-            "joined by underscores, such as 15_which_fix"
+            "joined by underscores, such as 16_which_fix"
         )
     course = sorted(path.name for path in folder.glob("[0-9][0-9]_*.ipynb"))
     taken = [other for other in course if other[:2] == name[:2]]
@@ -116,7 +116,7 @@ def _run(notebook: nbformat.NotebookNode, folder: Path) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The name, and where to write."""
-    parser.add_argument("name", metavar="NN_words", help="such as 15_which_fix")
+    parser.add_argument("name", metavar="NN_words", help="such as 16_which_fix")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="the notebooks' folder")
 
 

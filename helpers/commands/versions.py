@@ -56,7 +56,7 @@ def implications(
             "An unclosed connection warns",
             "Python 3.13 and newer",
             python >= (3, 13),
-            "ResourceWarning: unclosed database (notebook 02)",
+            "ResourceWarning: unclosed database (notebook 07)",
         ),
         Implication(
             "Threads run Python code at the same time",

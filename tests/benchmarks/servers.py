@@ -1,4 +1,4 @@
-"""Do the repaired applications of notebooks 12 and 13 keep every promise, again and again?
+"""Do the repaired applications of notebooks 12 to 14 keep every promise, again and again?
 
     python tests/benchmarks/servers.py [--runs 20] [--requests 2000] [--only WORDS]
 
@@ -43,9 +43,10 @@ COMMANDS = {
 def applications():
     """Name -> what runs it: one of the functions of `webload` with application and server."""
     flask = notebook_code.definitions(ROOT / "notebooks" / "12_flask.ipynb")
-    others = notebook_code.definitions(ROOT / "notebooks" / "13_fastapi_and_cherrypy.ipynb")
+    fastapi = notebook_code.definitions(ROOT / "notebooks" / "13_fastapi.ipynb")
+    cherrypy = notebook_code.definitions(ROOT / "notebooks" / "14_cherrypy.ipynb")
     run, partial = webload.run, functools.partial
-    at_once, folder = others["at_once"], ROOT / "notebooks" / "applications"
+    at_once, folder = cherrypy["at_once"], ROOT / "notebooks" / "applications"
     complete = {
         name: partial(webload.run_command, command, folder=folder)
         for name, command in COMMANDS.items()
@@ -57,18 +58,20 @@ def applications():
         "FastAPI, connection per request, IMMEDIATE": partial(
             run,
             partial(
-                others["connection_per_request"],
-                sell=at_once(others["sell"]),
+                fastapi["connection_per_request"],
+                sell=fastapi["at_once"](fastapi["sell"]),
                 check_same_thread=False,
             ),
             servers.asgi,
         ),
         "CherryPy, connection per thread, IMMEDIATE": partial(
-            run, partial(others["connection_per_thread"], around=at_once), servers.cherrypy
+            run, partial(cherrypy["connection_per_thread"], around=at_once), servers.cherrypy
         ),
-        "CherryPy, writer on the bus": partial(run, others["writer_on_the_bus"], servers.cherrypy),
-        "Flask, two processes, IMMEDIATE": partial(
-            webload.run_processes, partial(others["flask_shop"], protection=lambda: at_once)
+        "CherryPy, writer on the bus": partial(
+            run, cherrypy["writer_on_the_bus"], servers.cherrypy
+        ),
+        "CherryPy behind waitress, two processes, IMMEDIATE": partial(
+            webload.run_processes, partial(cherrypy["wsgi_shop"], protection=lambda: at_once)
         ),
     }
 

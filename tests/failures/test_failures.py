@@ -251,7 +251,7 @@ def test_this_build_is_this_process():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_of_a_transaction_larger_than_the_cache_a_close_after_fork_stores_a_part(tmp_path):
-    """Notebook 14 says so of a child that closes the connection it has inherited."""
+    """Notebook 15 says so of a child that closes the connection it has inherited."""
 
     def closed_by_the_child(path):
         connection = sqlite3.connect(path, isolation_level=None)

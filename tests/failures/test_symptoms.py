@@ -156,7 +156,7 @@ def recorded(name):
     return (RECORDED / f"{name}.txt").read_text(encoding="utf-8")
 
 
-#: As notebooks 11 and 13 print them: the class, and the message up to its first semicolon.
+#: As notebooks 11 and 14 print them: the class, and the message up to its first semicolon.
 SHORTENED = {
     "InvalidRequestError: This session is provisioning a new connection": "session-concurrent",
     "IllegalStateChangeError: Method 'commit()' can't be called here": "session-state",

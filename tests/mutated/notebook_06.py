@@ -114,14 +114,6 @@ MUTATIONS = [
         new="for name, strategy in zip(compared, [TransactionLock] * 2)",
     ),
     Mutation(
-        name="last-come-first-served",
-        claims=("a-fair-lock-shares-evenly",),
-        notebook=LOCKS,
-        file="helpers/strategies/transaction_lock.py",
-        old="self._line.append(turn)",
-        new="self._line.insert(1, turn)",
-    ),
-    Mutation(
         name="the-file-locked-in-both",
         claims=("another-process-has-another-lock",),
         notebook=LOCKS,

@@ -99,8 +99,8 @@ MUTATIONS = [
         claims=("a-new-connection-reads-the-schema",),
         notebook=PER_THREAD,
         file=PER_THREAD,
-        old="best(partial(per_task, fresh))",
-        new="best(lambda: strategy.read(read))",
+        old="microseconds(partial(per_task, fresh))",
+        new="microseconds(lambda: strategy.read(read))",
     ),
     Mutation(
         name="connections-that-are-not-kept",
@@ -109,14 +109,6 @@ MUTATIONS = [
         file=POOL,
         old="kind.idle.append(connection)",
         new="connection.close()",
-    ),
-    Mutation(
-        name="nobody-is-named",
-        claims=("the-error-names-the-holder",),
-        notebook=PER_THREAD,
-        file=POOL,
-        old="no connection came free: {names}",
-        new="no connection came free",
     ),
     Mutation(
         name="one-order-only-per-thread",

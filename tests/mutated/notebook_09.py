@@ -61,16 +61,6 @@ MUTATIONS = [
         new=r""""    return connection""",
     ),
     Mutation(
-        name="one-file-for-all",
-        claims=("three-files-while-connected",),
-        notebook=WAL,
-        file=WAL,
-        old=r"""databases.fresh(\"counter\", \"wal\") as database:\n",
-    "    seen""",
-        new=r"""databases.fresh(\"counter\") as database:\n",
-    "    seen""",
-    ),
-    Mutation(
         name="copied-from-a-rollback-journal",
         claims=("a-copied-file-lacks-the-log",),
         notebook=WAL,
@@ -103,14 +93,6 @@ MUTATIONS = [
         file=WAL,
         old=r"Settings(\"wal\", \"OFF\", foreign_keys=True)",
         new=r"Settings(\"delete\", \"OFF\", foreign_keys=True)",
-    ),
-    Mutation(
-        name="backports-forgotten",
-        claims=("versions-with-the-reset-bug",),
-        notebook=WAL,
-        file="helpers/commands/doctor.py",
-        old="WAL_RESET_BACKPORTS = {(3, 44): 6, (3, 50): 7}",
-        new="WAL_RESET_BACKPORTS: dict[tuple[int, int], int] = {}",
     ),
     Mutation(
         name="report-with-the-write-lock",

@@ -34,15 +34,12 @@ MUTATIONS = [
         claims=("the-busy-handler-starves-threads",),
         notebook=ONE_WRITER,
         file=ONE_WRITER,
-        old="each_its_own = one_second(PerThread)",
-        new="each_its_own = one_second(Writer)",
+        old="each_its_own = sixteen_threads(PerThread)",
+        new="each_its_own = sixteen_threads(Writer)",
     ),
     Mutation(
         name="statements-in-a-transaction",
-        claims=(
-            "a-queue-of-statements-loses-an-update",
-            "a-queue-of-statements-keeps-no-unit-whole",
-        ),
+        claims=("a-queue-of-statements-loses-an-update",),
         notebook=ONE_WRITER,
         file=ONE_WRITER,
         old="return unit_of_work(self)",
@@ -57,48 +54,32 @@ MUTATIONS = [
         new="self.queue = queue.LifoQueue()",
     ),
     Mutation(
-        name="a-conflict-that-ends-nothing",
-        claims=("three-faults-end-the-thread", "it-answers-whatever-happens"),
+        name="waits-that-are-long-enough",
+        claims=("a-refused-begin-ends-the-thread",),
         notebook=ONE_WRITER,
         file=ONE_WRITER,
-        old="INSERT OR ROLLBACK INTO counter VALUES (1, 0)",
-        new="INSERT OR IGNORE INTO counter VALUES (1, 0)",
+        old=r"whoever waits is answered\", True",
+        new=r"whoever waits is answered\", False",
     ),
     Mutation(
         name="some-exceptions-are-no-answer",
         claims=("it-answers-whatever-happens",),
         notebook=ONE_WRITER,
         file=ONE_WRITER,
-        old=r'    "            except BaseException as error:\n",'
+        old=r'    "            return super().outcome(unit_of_work)\n",'
         + "\n"
-        + r'    "                if self',
-        new=r'    "            except Exception as error:\n",'
+        + r'    "        except BaseException',
+        new=r'    "            return super().outcome(unit_of_work)\n",'
         + "\n"
-        + r'    "                if self',
+        + r'    "        except ArithmeticError',
     ),
     Mutation(
         name="savepoint-forgotten",
-        claims=("writers-keep-their-promises", "one-unit-harms-only-itself"),
+        claims=("writers-keep-their-promises",),
         notebook=ONE_WRITER,
         file=WRITER,
         old='connection.execute("ROLLBACK TO unit_of_a_group")',
         new="pass",
-    ),
-    Mutation(
-        name="a-queue-without-end",
-        claims=("a-full-queue-says-so",),
-        notebook=ONE_WRITER,
-        file=WRITER,
-        old="threading.Semaphore(backlog)",
-        new="threading.Semaphore(1_000_000)",
-    ),
-    Mutation(
-        name="close-refuses-what-waits",
-        claims=("close-finishes-the-queue",),
-        notebook=ONE_WRITER,
-        file=WRITER,
-        old="return bool(self._running) or not self._closed",
-        new="return not self._closed",
     ),
     Mutation(
         name="nobody-knows-of-the-death",
@@ -113,8 +94,8 @@ MUTATIONS = [
         claims=("a-queue-starves-nobody",),
         notebook=ONE_WRITER,
         file=ONE_WRITER,
-        old="one_writer = one_second(Writer)",
-        new="one_writer = one_second(PerThread)",
+        old="one_writer = sixteen_threads(Writer)",
+        new="one_writer = sixteen_threads(PerThread)",
     ),
     Mutation(
         name="groups-of-one",

@@ -12,16 +12,16 @@ MUTATIONS = [
         claims=("which-pools-still-refuse",),
         notebook=FLASK,
         file=FLASK,
-        old=r"(f\"{file}?check_same_thread=true\", {})",
-        new="(file, {})",
+        old=r"second_thread(f\"{file}?check_same_thread=true\", NullPool)",
+        new="second_thread(file, NullPool)",
     ),
     Mutation(
         name="the-test-suite-uses-a-file",
         claims=("flask-sqlalchemy-shares-a-connection-in-memory",),
         notebook=FLASK,
         file=FLASK,
-        old=r"flask_engine(\"sqlite://\", folder)",
-        new=r"flask_engine(\"sqlite:///tests.db\", folder)",
+        old=r"flask_pool(\"sqlite://\")",
+        new=r"flask_pool(\"sqlite:////tests.db\")",
     ),
     Mutation(
         name="refused-sale-rolled-back",
@@ -33,7 +33,7 @@ MUTATIONS = [
     ),
     Mutation(
         name="served-by-one-thread",
-        claims=("one-session-breaks-under-load", "own-sessions-lose-sales"),
+        claims=("own-sessions-lose-sales",),
         notebook=FLASK,
         file="helpers/web/load.py",
         old="serve(app, threads=threads) as server",
@@ -49,19 +49,19 @@ MUTATIONS = [
     ),
     Mutation(
         name="sqlite-adds",
-        claims=("two-requests-lose-a-sale", "most-orders-of-two-requests-lose-a-sale"),
+        claims=("two-requests-lose-a-sale",),
         notebook=FLASK,
         file=FLASK,
-        old=r"connection().execute(\"UPDATE counter SET value = ?\", [value + 1])",
-        new=r"connection().execute(\"UPDATE counter SET value = value + 1\")",
+        old=r"flask.g.connection.execute(\"UPDATE counter SET value = ?\", [value + 1])",
+        new=r"flask.g.connection.execute(\"UPDATE counter SET value = value + 1\")",
     ),
     Mutation(
         name="request-begins-deferred",
         claims=("immediate-requests-are-proved",),
         notebook=FLASK,
         file=FLASK,
-        old=r"share=partial(plain_shop, begin=\"BEGIN IMMEDIATE\")",
-        new=r"share=partial(plain_shop, begin=\"BEGIN\")",
+        old=r"for begin in (\"\", \"BEGIN IMMEDIATE\")",
+        new=r"for begin in (\"\", \"BEGIN\")",
     ),
     Mutation(
         name="engine-begins-deferred",
@@ -77,7 +77,7 @@ MUTATIONS = [
     Mutation(
         name="sales-not-stored",
         claims=(
-            "two-applications-of-eight-keep-their-promises",
+            "one-application-of-four-keeps-its-promises",
             "nothing-is-lost-while-you-watch",
         ),
         notebook=FLASK,

@@ -2,9 +2,9 @@
 
 from mutations import Mutation
 
-FASTAPI = "notebooks/13_fastapi_and_cherrypy.ipynb"
+FASTAPI = "notebooks/13_fastapi.ipynb"
 APPLICATIONS = "notebooks/applications"
-FASTAPI_SOLVED = "notebooks/solutions/13_fastapi_and_cherrypy.ipynb"
+FASTAPI_SOLVED = "notebooks/solutions/13_fastapi.ipynb"
 
 MUTATIONS = [
     Mutation(
@@ -20,9 +20,7 @@ MUTATIONS = [
         claims=(
             "the-flag-is-no-licence",
             "fastapi-with-the-write-lock-loses-nothing",
-            "a-connection-per-thread-needs-the-lock-too",
-            "a-lock-in-python-ends-at-the-process",
-            "eight-applications-keep-their-promises",
+            "three-applications-keep-their-promises",
         ),
         notebook=FASTAPI,
         file=FASTAPI,
@@ -46,14 +44,6 @@ MUTATIONS = [
         new=r"Depends(dependency, scope=\"request\")",
     ),
     Mutation(
-        name="one-session-at-a-time",
-        claims=("a-session-per-request-needs-the-lock-too",),
-        notebook=FASTAPI,
-        file=FASTAPI,
-        old=r"connect_args={\"timeout\": timeout})",
-        new="pool_size=1, max_overflow=0)",
-    ),
-    Mutation(
         name="fastapi-application-begins-deferred",
         claims=(
             "the-fastapi-application-is-shown-as-it-is",
@@ -63,17 +53,6 @@ MUTATIONS = [
         file=f"{APPLICATIONS}/fastapi_app.py",
         old='"begin", "IMMEDIATE"',
         new='"begin", "DEFERRED"',
-    ),
-    Mutation(
-        name="cherrypy-application-begins-deferred",
-        claims=(
-            "the-cherrypy-application-is-shown-as-it-is",
-            "the-cherrypy-application-loses-nothing",
-        ),
-        notebook=FASTAPI,
-        file=f"{APPLICATIONS}/cherrypy_app.py",
-        old='begin: str = "IMMEDIATE"',
-        new='begin: str = "DEFERRED"',
     ),
     Mutation(
         name="both-in-the-pool",
@@ -92,44 +71,12 @@ MUTATIONS = [
         new="pass",
     ),
     Mutation(
-        name="a-connection-for-each-thread-of-the-pool",
-        claims=("a-pool-too-small-refuses",),
-        notebook=FASTAPI,
-        file=FASTAPI,
-        old=r"\"pool_size\": 2",
-        new=r"\"pool_size\": 8",
-    ),
-    Mutation(
         name="no-lock-in-the-dependency",
         claims=("the-pool-waits-for-itself",),
         notebook=FASTAPI,
         file=FASTAPI,
         old=r"opened.execute(\"BEGIN IMMEDIATE\")",
         new="pass",
-    ),
-    Mutation(
-        name="one-client-only",
-        claims=("the-questions-application-breaks",),
-        notebook=FASTAPI,
-        file=FASTAPI,
-        old="name: webload.run_sandboxed(shop, servers.cherrypy)",
-        new="name: webload.run_sandboxed(shop, servers.cherrypy, clients=1)",
-    ),
-    Mutation(
-        name="closing-not-checked",
-        claims=("stop-thread-runs-in-another-thread",),
-        notebook=FASTAPI,
-        file=FASTAPI,
-        old="around=at_once, check=True",
-        new="around=at_once, check=False",
-    ),
-    Mutation(
-        name="writer-does-not-write",
-        claims=("the-writer-on-the-bus-loses-nothing",),
-        notebook=FASTAPI,
-        file=FASTAPI,
-        old=r"self.bus.subscribe(\"db-write\", self.writer.write)",
-        new=r"self.bus.subscribe(\"db-write\", self.writer.read)",
     ),
     Mutation(
         name="endpoint-begins-deferred",

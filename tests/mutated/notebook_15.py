@@ -34,14 +34,6 @@ MUTATIONS = [
         new=r"at_the_end(opened, \"  await db.close()\", seconds=60)",
     ),
     Mutation(
-        name="nothing-is-closed",
-        claims=("a-closed-connection-lets-it-end",),
-        notebook=NOTEBOOK,
-        file=NOTEBOOK,
-        old="print(name, at_the_end(*lines))",
-        new="print(name, at_the_end(opened, seconds=3))",
-    ),
-    Mutation(
         name="a-lock-that-nobody-takes",
         claims=(
             "a-lock-over-the-transaction-is-proved",
@@ -80,20 +72,12 @@ MUTATIONS = [
         new="go_on.set()",
     ),
     Mutation(
-        name="every-process-is-this-one",
-        claims=("a-strategy-notices-a-fork",),
-        notebook=NOTEBOOK,
-        file="helpers/strategies/per_thread.py",
-        old="if os.getpid() != self._pid:",
-        new="if False:",
-    ),
-    Mutation(
         name="begin-forgotten-in-processes",
         claims=("sqlites-locks-hold-between-processes",),
         notebook=NOTEBOOK,
         file=NOTEBOOK,
-        old="in_processes(PerThread)",
-        new="in_processes(LockInPython)",
+        old=r"\"BEGIN IMMEDIATE\": PerThread",
+        new=r"\"BEGIN IMMEDIATE\": LockInPython",
     ),
     Mutation(
         name="no-lock-in-the-answer",

@@ -6,7 +6,8 @@ What a notebook looks like (the rules are in `notebook_rules.py`):
   and a line `**Time:** 45 minutes: core path 22, exercise 13, further 9`. Only notebook 00 may
   refute nothing (`**Refutes:** -`); notebooks in `solutions/` need the title alone.
 - The minutes stated are at least what reading takes (200 words of prose a minute, 8 lines of
-  code, 400 words of output) and the minutes that the exercise states (`**Time:**` again).
+  code, 400 words of output) and the minutes that the exercise states (`**Time:**` again); they
+  are 45 at most, in at most 50 cells with 1,500 words of prose.
 - A section with the line `*Further*` below its heading can wait, and is marked in the list of
   contents. The core path, all else but the exercise, takes 25 minutes or less, reads no name
   that a further section binds, and observes what it predicts.
@@ -169,6 +170,8 @@ THREAD = "import threading\n\nthreading.Thread(target={}, name='one').start()"
 SPEAKER = "def speak():\n    print('here')\n\n\ndef work():\n    speak()"
 
 BAD = {
+    "51 cells: at most 50": [new_markdown_cell("prose")] * 50,
+    "1501 words of prose": [new_markdown_cell("word " * (1501 - rules.words(TITLE)))],
     "is not introduced by prose": [code(count=n, outputs=[result()]) for n in (1, 2, 3)],
     "cell 2 has execution count None, not 1": [code(count=None, outputs=[result()])],
     "cell 2 has execution count 2, not 1": [code(count=2, outputs=[result()])],

@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import FrozenInstanceError
 
 import pytest
 from units import TIMEOUT, add, elsewhere, stored
@@ -136,6 +137,16 @@ def test_a_journal_mode_that_the_database_refuses_is_an_error_and_nothing_stays_
 def test_bad_settings_are_refused_by_name(options, message):
     with pytest.raises(ValueError, match=message):
         Settings(**options)
+
+
+def test_foreign_keys_may_be_left_unchecked_on_purpose(database):
+    with closing(Settings(foreign_keys=False).open(database)) as connection:
+        assert pragma(connection, "foreign_keys") == 0
+
+
+def test_settings_that_are_shared_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        FAST.busy_timeout = 1.0
 
 
 def test_capitals_do_not_matter(database):

@@ -142,12 +142,12 @@ def test_the_plain_shop_of_notebook_12_can_be_taken_from_its_cells():
     assert webload.run(application, requests=REQUESTS, clients=4).ok
 
 
-def test_the_applications_of_notebook_13_can_be_taken_from_its_cells():
-    names = notebook_code.definitions(NOTEBOOKS / "13_fastapi_and_cherrypy.ipynb")
+def test_the_applications_of_notebook_14_can_be_taken_from_its_cells():
+    names = notebook_code.definitions(NOTEBOOKS / "14_cherrypy.ipynb")
     assert webload.run(names["writer_on_the_bus"], servers.cherrypy, clients=4).ok
 
 
 def test_an_answer_before_the_commit_is_too_early():
-    names = notebook_code.definitions(NOTEBOOKS / "solutions" / "13_fastapi_and_cherrypy.ipynb")
+    names = notebook_code.definitions(NOTEBOOKS / "solutions" / "13_fastapi.ipynb")
     assert webload.answered_too_early(names["late"], servers.asgi)
     assert not webload.answered_too_early(names["right"], servers.asgi, patience=0.5)
