@@ -51,8 +51,8 @@ def check(
             threads instead of the path.
 
     It is solved when in every schedule both increments are stored and no thread sees an
-    error. A function that is given the path must also count a third increment, close its
-    connections, give back what it holds when a statement fails, and wait long enough.
+    error. A function must also count a third increment, give back what it holds and raise
+    when a statement fails, wait long enough, and, if given the path, close its connections.
 
     Raises:
         ValueError: unless one or two functions are given.
@@ -66,13 +66,23 @@ def check(
     pair = jobs * 2 if len(jobs) == 1 else jobs
     program = _increments(pair, journal_mode, share)
     if share is not None:
-        return _verdict(explore(program, show=False))
+        return _faultless(_verdict(explore(program, show=False)), pair, journal_mode, share)
     found = explore(program, show=False, step_limit=STEPS)
     waited = lessons.waits_and_overwrites(found)
     if waited is not None:
         return Verdict(False, lessons.lesson(found, INCREMENTS, waited), found, waited)
-    verdict = _verdict(found)
-    fault = increments.fault((pair[0], pair[1]), journal_mode) if verdict.solved else None
+    return _faultless(_verdict(found), pair, journal_mode)
+
+
+def _faultless(
+    verdict: Verdict,
+    jobs: tuple[Callable[[Any], Any], ...],
+    journal_mode: str = "delete",
+    share: Callable[[str], Any] | None = None,
+) -> Verdict:
+    """`verdict`, unless it is "solved" and the jobs have a fault that no order shows."""
+    first, second = jobs
+    fault = increments.fault((first, second), journal_mode, share) if verdict.solved else None
     return verdict if fault is None else Verdict(False, fault.reason, fault.found)
 
 
@@ -86,7 +96,8 @@ def check_requests(
             application; it adds 1 to the one row of ``counter (id, value)`` by plain `sqlite3`.
 
     It is solved when in every schedule both increments are stored, and both requests are
-    answered with status 200 and the count that they made, 1 or 2.
+    answered with status 200 and the count that they made, 1 or 2; when a third is counted, too;
+    and when a request whose statement fails, or waits in vain, is not answered with 200.
     """
     alone = served.alone(application)
     if alone:
@@ -95,7 +106,8 @@ def check_requests(
     if lost is not None:
         return lost
     told = explore(served.program(application, invariant=served.told_the_count), show=False)
-    return _judged(told, served.TOLD) or _verdict(told)
+    verdict = _judged(told, served.TOLD) or _verdict(told)
+    return _faultless(verdict, served.JOBS, share=served.opener(application))
 
 
 def check_server(
@@ -175,8 +187,8 @@ def check_strategy(
             database, or a `functools.partial` of one. A method ``read`` is tried as well.
         journal_mode: ``"delete"`` or ``"wal"``.
         contract: whether to try the whole contract of `helpers.strategies`: a method ``read``,
-            a unit of work that calls ``write`` again, any exception, a COMMIT that fails, and
-            another process.
+            a unit of work that calls ``write`` again, any exception, a BEGIN or a COMMIT that
+            fails, and another process.
         promises: other promises than those of `helpers.exercises.promises`.
 
     It is solved when each promise of `helpers.exercises.promises` is kept in every schedule and no
@@ -192,11 +204,14 @@ def check_strategy(
         return Verdict(False, alone)
     orders = 0
     for promise in promises:
-        found = explore(promise.program(strategy, journal_mode), show=False)
-        verdict = _judged(found, promise)
+        tried = [
+            (explore(part.program(strategy, journal_mode), show=False), part)
+            for part in (promise, *promise.also)
+        ]
+        verdict = next((told for found, part in tried if (told := _judged(found, part))), None)
         if verdict is not None:
             return verdict
-        orders += found.schedules
+        orders += tried[0][0].schedules
     if contract and not has_read(strategy):
         return Verdict(False, rest.NO_READ)
     kept = "; ".join(promise.kept for promise in promises)

@@ -58,6 +58,20 @@ def _beside_a_reader(shared: Shared) -> str | None:
     return told
 
 
+def _beside_a_writer(shared: Shared) -> str | None:
+    """The first BEGIN, or the first write, cannot succeed while another connection writes."""
+    told = None
+    with closing(sqlite3.connect(shared.path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        try:
+            shared.strategy.write(add_one)
+        except Exception:
+            told = _REFUSED
+        writer.execute("ROLLBACK")
+    shared.strategy.write(add_one)
+    return told
+
+
 def _writes(shared: Shared) -> None:
     shared.strategy.write(add_one)
 
@@ -89,9 +103,15 @@ def _left_behind(run: Run) -> str:
 
 def _commit_failed(run: Run) -> str:
     return (
-        "Another process was reading, so that the COMMIT of A's first unit failed, and its "
-        "transaction stayed open for the next unit. A COMMIT may fail as any statement may: what "
-        "rolls back must surround it too."
+        "A reader made the COMMIT of A's first unit fail, and its transaction stayed open. A "
+        "COMMIT may fail like any statement: what rolls back must surround it too."
+    )
+
+
+def _begin_failed(run: Run) -> str:
+    return (
+        "Another process held the write lock for too long, and A's first unit was refused. BEGIN "
+        "may fail as any statement may: what gives back and answers must surround it too."
     )
 
 
@@ -111,6 +131,15 @@ ANY_EXCEPTION = Promise(
     _left_behind,
     "A's unit raised, and what it held was not given back: what must happen on every way out?",
 )
+FAILED_BEGIN = WithPath(
+    "a unit whose BEGIN fails harms no other",
+    "store a unit whose BEGIN has failed, or lose another one",
+    (_beside_a_writer,),
+    _stored_as_told,
+    _begin_failed,
+    _begin_failed,
+    "The BEGIN of A's first unit failed, and what it held was not given back.",
+)
 FAILED_COMMIT = WithPath(
     "of a unit whose COMMIT fails nothing is stored",
     "store a unit whose COMMIT has failed, or lose another one",
@@ -119,6 +148,7 @@ FAILED_COMMIT = WithPath(
     _commit_failed,
     _commit_failed,
     "The COMMIT of A's first unit failed, and what it held was not given back.",
+    also=(FAILED_BEGIN,),
 )
 ANOTHER_PROCESS = WithPath(
     "beside another process nothing is lost or refused",

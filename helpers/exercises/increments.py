@@ -23,12 +23,19 @@ SHORTEST = 1.0
 #: Orders in which a wait that is too short must have shown itself: a retry has many thousands.
 ENOUGH = 500
 
-#: A counter that cannot be changed: every UPDATE raises, as on a full disk.
-FULL = """
+#: Orders in which a refusal that is swallowed must have shown itself.
+FEW = 50
+
+_BROKEN = """
 CREATE TABLE counter (id INTEGER PRIMARY KEY, value INTEGER NOT NULL);
 INSERT INTO counter VALUES (1, 0);
-CREATE TRIGGER full BEFORE UPDATE ON counter BEGIN SELECT RAISE(ABORT, 'the disk is full'); END;
+CREATE TRIGGER full BEFORE UPDATE ON counter BEGIN SELECT {}; END;
 """
+#: A counter that cannot be changed: every UPDATE raises, as on a full disk.
+FULL = _BROKEN.format("RAISE(ABORT, 'the disk is full')")
+#: The same with an `OperationalError`, which is what a disk that is full raises. Who tries again
+#: after any of these never ends here, and would not there.
+FULL_AGAIN = _BROKEN.format("abs(-9223372036854775807 - 1)")
 
 
 @dataclass(frozen=True)
@@ -47,22 +54,32 @@ class _Seen:
     timeout: float = math.inf
 
 
-def fault(jobs: tuple[Job, Job], journal_mode: str) -> Fault | None:
+@dataclass(frozen=True)
+class _Attempt:
+    """Two jobs, and how to try them: `share` makes what they get instead of the path."""
+
+    jobs: tuple[Job, Job]
+    journal_mode: str
+    share: Job | None
+
+    def program(self, *jobs: Job, database: str = "counter") -> Program:
+        return Program(
+            database, jobs or self.jobs, no_increment_lost, INCREMENTS.kept,
+            journal_mode=self.journal_mode, share=self.share, name="the exercise",
+        )  # fmt: skip
+
+
+def fault(jobs: tuple[Job, Job], journal_mode: str, share: Job | None = None) -> Fault | None:
     """The first fault of two jobs that lose no increment in any order, None if there is none.
 
     Args:
         jobs: the thread functions; each takes the path of a database.
         journal_mode: ``"delete"`` or ``"wal"``.
+        share: makes from the path what both jobs get instead. It may keep connections open.
     """
-    trials = (_third, _failing, _unclosed, _impatient)
-    return next((found for trial in trials if (found := trial(jobs, journal_mode))), None)
-
-
-def _program(jobs: tuple[Job, ...], journal_mode: str, database: str = "counter") -> Program:
-    return Program(
-        database, jobs, no_increment_lost, INCREMENTS.kept, journal_mode=journal_mode,
-        name="the exercise",
-    )  # fmt: skip
+    trials = [_third, _failing, _impatient] if share else [_third, _failing, _unclosed, _impatient]
+    attempt = _Attempt(jobs, journal_mode, share)
+    return next((found for trial in trials if (found := trial(attempt))), None)
 
 
 def _first(program: Program) -> tuple[Exploration, Outcome]:
@@ -81,20 +98,20 @@ def _watched(job: Job, seen: _Seen) -> Job:
         finally:
             run = Scheduler.here()
             for connection in run.connections if run is not None else ():
+                seen.timeout = min(seen.timeout, connection.patience)
                 if run is not None and connection.owner is run.me():
                     seen.left_open += not connection.closed
-                    seen.timeout = min(seen.timeout, connection.patience)
 
     return watched
 
 
-def _third(jobs: tuple[Job, Job], journal_mode: str) -> Fault | None:
-    @functools.wraps(jobs[0])
+def _third(attempt: _Attempt) -> Fault | None:
+    @functools.wraps(attempt.jobs[0])
     def three(path: Any) -> None:
-        for job in (*jobs, jobs[0]):
+        for job in (*attempt.jobs, attempt.jobs[0]):
             job(path)
 
-    _, outcome = _first(_program((three,), journal_mode))
+    _, outcome = _first(attempt.program(three))
     if outcome.ended == "finished" and outcome.rows == "3":
         return None
     ended = f"leave {outcome.text} in the counter" if outcome.ended == "finished" else outcome.text
@@ -104,8 +121,13 @@ def _third(jobs: tuple[Job, Job], journal_mode: str) -> Fault | None:
     )
 
 
-def _failing(jobs: tuple[Job, Job], journal_mode: str) -> Fault | None:
-    found, outcome = _first(_program(jobs, journal_mode, FULL))
+def _failing(attempt: _Attempt) -> Fault | None:
+    trials = (_failing_with(database, attempt) for database in (FULL, FULL_AGAIN))
+    return next((found for found in trials if found), None)
+
+
+def _failing_with(database: str, attempt: _Attempt) -> Fault | None:
+    found, outcome = _first(attempt.program(database=database))
     told = "no increment is lost, but when an UPDATE raises, on a full disk say,"
     if outcome.kind == "deadlock" or "is locked" in outcome.text:
         return Fault(
@@ -122,11 +144,11 @@ def _failing(jobs: tuple[Job, Job], journal_mode: str) -> Fault | None:
     return None
 
 
-def _unclosed(jobs: tuple[Job, Job], journal_mode: str) -> Fault | None:
+def _unclosed(attempt: _Attempt) -> Fault | None:
     for database, when in (("counter", ""), (FULL, "when an UPDATE raises, ")):
         seen = _Seen()
-        watched = tuple(_watched(job, seen) for job in jobs)
-        _first(_program(watched, journal_mode, database))
+        watched = (_watched(job, seen) for job in attempt.jobs)
+        _first(attempt.program(*watched, database=database))
         if seen.left_open:
             return Fault(
                 f"no increment is lost, but {when}a connection is never closed: it keeps its "
@@ -136,16 +158,22 @@ def _unclosed(jobs: tuple[Job, Job], journal_mode: str) -> Fault | None:
     return None
 
 
-def _impatient(jobs: tuple[Job, Job], journal_mode: str) -> Fault | None:
+def _impatient(attempt: _Attempt) -> Fault | None:
     seen = _Seen()
-    _first(_program(tuple(_watched(job, seen) for job in jobs), journal_mode))
-    if seen.timeout >= SHORTEST:
-        return None
-    program = _program(jobs, journal_mode)
+    _first(attempt.program(*(_watched(job, seen) for job in attempt.jobs)))
+    hasty = seen.timeout < SHORTEST
+    program = attempt.program()
     program.expire = True
-    found = explore(program, max_schedules=ENOUGH, show=False)
+    found = explore(program, max_schedules=ENOUGH if hasty else FEW, show=False)
+    if "wrong" in found.counts:
+        return Fault(
+            f"no increment is lost, but when a wait for the lock was too short, for example "
+            f"{' '.join(found.failing or ())}, your function returns as if all were well, and the "
+            "increment is not stored. Raise the error again.",
+            found,
+        )
     errors = found.counts.get("error", 0)
-    if not errors:
+    if not errors or not hasty:
         return None
     return Fault(
         f"no increment is lost, but under load a wait of {seen.timeout:g} s is too short: then in "

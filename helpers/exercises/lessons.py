@@ -134,7 +134,24 @@ def _told(run: Run) -> str:
 
 def lost_update(run: Run) -> str:
     """Who overwrote what, and why nothing kept the other thread out."""
-    return f"{_overtaken(run)} {_unprotected(run)}".strip()
+    overtaken = _overtaken(run)
+    # Without a thread in between the update is lost for another reason.
+    return (overtaken and f"{overtaken} {_unprotected(run)}") or _alone(run) or _unprotected(run)
+
+
+def _alone(run: Run) -> str:
+    """How an increment was lost although no other thread came in between; empty if unknown."""
+    ends = dict(run.outcome.threads) if run.outcome else {}
+    for number, step in enumerate(run.steps, 1):
+        well = ends.get(step.thread, "").startswith(("ok", "returned"))
+        if well and step.error is not None and "locked" in step.error.message:
+            return (
+                f"{step.thread} is refused in step {number}, and returned as if all were well. "
+                "Raise the error again, or do the whole unit again."
+            )
+    if any(word(step) == "SELECT" for step in run.steps):
+        return ""
+    return "What is written was not read from the counter. Add 1 to whatever it holds."
 
 
 def _overtaken(run: Run) -> str:
@@ -143,7 +160,7 @@ def _overtaken(run: Run) -> str:
         mine = [n for n, step in enumerate(run.steps) if step.thread == name]
         read = next((n for n in mine if word(run.steps[n]) == "SELECT"), None)
         writes = (n for n in mine if word(run.steps[n]) == "UPDATE")
-        write = next((n for n in writes if run.steps[n].outcome != "waits"), None)
+        write = next((n for n in writes if run.steps[n].outcome == "ok"), None)
         if read is None or write is None:
             continue
         for between in range(read + 1, write):

@@ -43,6 +43,7 @@ class Promise:
         stuck: what to think of when a run does not come to an end.
         sample: the database.
         look: the query that is shown on the stage.
+        also: programs that belong to the same promise, and are tried after its own.
     """
 
     kept: str
@@ -54,6 +55,7 @@ class Promise:
     stuck: str = "Who holds what the others wait for, and when is it given back?"
     sample: str = "counter"
     look: str = "SELECT value FROM counter"
+    also: tuple[Promise, ...] = ()
 
     def program(self, strategy: StrategyClass, journal_mode: str = "delete") -> Program:
         """The program that tries `strategy`."""

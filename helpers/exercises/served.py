@@ -49,9 +49,20 @@ def program(
         [_post_increment] * number,
         invariant,
         claim="no increment is lost",
-        share=lambda path: _Opened(application(path)),
+        share=opener(application),
         name="the exercise",
     )
+
+
+def opener(application: Application) -> Callable[[str], _Opened]:
+    """Opens the application of a path, as the explorer wants it."""
+
+    def share(path: str) -> _Opened:
+        return _Opened(application(path))
+
+    # The explorer looks for locks in the module of the learner's application.
+    share.__module__ = getattr(application, "func", application).__module__
+    return share
 
 
 def told_the_count(end: Ending) -> bool:
@@ -86,6 +97,10 @@ def _post_increment(opened: _Opened) -> Any:
         raise RuntimeError(f"the request was answered with status {answer.status_code}")
     value = answer.get_json(force=True, silent=True)
     return value if type(value) is int else answer.get_data(as_text=True).strip()[:40]
+
+
+#: The two requests that an application gets from `exercises.check_requests`.
+JOBS = (_post_increment, _post_increment)
 
 
 def _told(run: Run) -> str:

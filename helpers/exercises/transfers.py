@@ -44,7 +44,7 @@ def check(transfer: Transfer, journal_mode: str = "delete") -> Verdict:
     It is solved when in every schedule the money that was acknowledged has moved, and no
     other, no balance is below 0, nobody is told False whose balance suffices, and no thread
     sees an error; when that is so beside another process, too, which takes no lock of
-    Python's; and when a transfer that fails leaves nothing behind.
+    Python's; when a transfer that fails leaves nothing behind; and when nobody sees half of one.
     """
     alone = _alone(transfer, journal_mode)
     if alone:
@@ -60,6 +60,9 @@ def check(transfer: Transfer, journal_mode: str = "delete") -> Verdict:
     left = _left_by_an_error(transfer, journal_mode)
     if left:
         return Verdict(False, f"when a statement fails, because account 3 is closed, {left}")
+    halved = explore(_beside_a_reader(transfer, journal_mode), reduce=True, show=False)
+    if halved.failing:
+        return Verdict(False, _lesson_halved(halved), halved)
     orders = found.schedules + beside.schedules
     return Verdict(True, f"{orders} orders stand for all, and all keep the promise", found)
 
@@ -107,6 +110,20 @@ def _beside(transfer: Transfer, journal_mode: str) -> Program:
     """`transfer` beside a right one that knows nothing of its locks, as another process would."""
     program = _program(transfer, {"A": (700,), "other": (700,)}, journal_mode)
     program.threads["other"] = _job(_immediate, (700,))
+    return program
+
+
+def _beside_a_reader(transfer: Transfer, journal_mode: str) -> Program:
+    """`transfer` beside one SELECT that adds up both accounts, from a process of its own."""
+
+    def adds_up(path: str) -> int:
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=60)) as connection:
+            sql = "SELECT sum(balance) FROM account WHERE id < 3"
+            return int(connection.execute(sql).fetchone()[0])
+
+    program = _program(transfer, {"A": (700,)}, journal_mode)
+    program.threads["reader"] = adds_up
+    program.invariant = lambda end: bool(end.results.get("reader", 2 * BALANCE) == 2 * BALANCE)
     return program
 
 
@@ -185,6 +202,18 @@ def _lesson_beside(found: Exploration) -> str:
         f"two threads keep the promise, but beside another process, in {found.counts.get(kind, 0)} "
         f"of {found.schedules} orders, {what}, for example {' '.join(schedule)}. It does not see "
         "a lock of Python's. Which lock do all processes see, and which BEGIN takes it?"
+    )
+
+
+def _lesson_halved(found: Exploration) -> str:
+    """What somebody saw who read in the middle of a transfer."""
+    schedule = found.failing or ()
+    ends = dict(found.outcomes[0][0].threads)
+    return (
+        f"nothing is lost as long as nothing fails, but in {found.failures} of {found.schedules} "
+        f"orders a reader adds up both accounts to {ends['reader'].removeprefix('returned ')}, for "
+        f"example {' '.join(schedule)}. Half of the transfer is committed by then, and if the "
+        "program is killed it stays so. Which two statements need one COMMIT?"
     )
 
 

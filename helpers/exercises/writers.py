@@ -122,7 +122,10 @@ class _InRollbackJournal(WithPath):
         return super().program(strategy, "delete")
 
 
-FAILED_COMMIT = _InRollbackJournal(**{**vars(contract.FAILED_COMMIT), "stuck": _STUCK})
+_FAILED_BEGIN = replace(contract.FAILED_BEGIN, stuck=_STUCK)
+FAILED_COMMIT = _InRollbackJournal(
+    **{**vars(contract.FAILED_COMMIT), "stuck": _STUCK, "also": (_FAILED_BEGIN,)}
+)
 ANOTHER_PROCESS = replace(
     contract.ANOTHER_PROCESS,
     story=_not_kept_out,

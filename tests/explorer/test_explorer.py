@@ -719,3 +719,36 @@ def test_a_folder_beside_the_database_is_left_behind_by_no_run():
 
     found = explore(program(increment, increment, share=share), reduce=True)
     assert found.counts.keys() == {"wrong", "right"}
+
+
+def test_of_two_waits_the_shorter_ends_first_whoever_began():
+    def holds(shared):
+        with closing(connect(shared[0])) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            told = shared[1].get(timeout=60)
+            connection.execute("COMMIT")
+            return told
+
+    def is_refused(shared):
+        with closing(connect(shared[0], timeout=5)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("COMMIT")
+            except sqlite3.OperationalError:
+                shared[1].put("refused")
+            else:
+                shared[1].put("not refused")
+
+    found = explore(
+        Program(
+            "counter",
+            [holds, is_refused],
+            lambda end: end.results.get("A") in ("refused", "not refused"),
+            share=lambda path: (path, Queue()),
+        )
+    )
+    assert found.proved
+    assert {o.threads[0][1] for o, _, _ in found.outcomes} == {
+        "returned 'refused'",
+        "returned 'not refused'",
+    }

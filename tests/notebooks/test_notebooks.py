@@ -170,7 +170,7 @@ THREAD = "import threading\n\nthreading.Thread(target={}, name='one').start()"
 SPEAKER = "def speak():\n    print('here')\n\n\ndef work():\n    speak()"
 
 BAD = {
-    "51 cells: at most 50": [new_markdown_cell("prose")] * 50,
+    "51 cells: at most 50": [new_markdown_cell("prose") for _ in range(50)],
     "1501 words of prose": [new_markdown_cell("word " * (1501 - rules.words(TITLE)))],
     "is not introduced by prose": [code(count=n, outputs=[result()]) for n in (1, 2, 3)],
     "cell 2 has execution count None, not 1": [code(count=None, outputs=[result()])],

@@ -222,6 +222,7 @@ class Scheduler(Baton):
         thread.connection, thread.ready, thread.timeout = connection, ready, timeout
         thread.holders, thread.wants = holders, wants
         thread.since = len(self.steps)
+        thread.until = self.clock + (timeout or 0)
         self._hand_over(thread, self._next())
         return not thread.timed_out
 
@@ -265,6 +266,7 @@ class Scheduler(Baton):
             thread.step.outcome = "waits"
             if not thread.retrying:
                 thread.since = len(self.steps)
+                thread.until = self.clock + connection.patience
             thread.waiting, thread.phase = connection, phase
             thread.attempted, thread.in_the_way = len(self.steps), self._locks(connection)
             self.touch("waiters", "w")
@@ -393,7 +395,7 @@ class Scheduler(Baton):
 
     def _note_timeout(self, thread: ControlledThread) -> None:
         thread.step.outcome = "timeout"
-        self.clock += thread.waiting.patience if thread.waiting is not None else thread.timeout or 0
+        self.clock = max(self.clock, thread.until)
         if self.track:
             thread.step.touched["everything"] = "w"
         circle = cycle(thread)
@@ -427,5 +429,6 @@ class Scheduler(Baton):
         if late:
             return late
         if patient:
-            return [min(patient, key=lambda thread: thread.since).name + TIMEOUT]
+            first = min(patient, key=lambda thread: (thread.until, thread.since))
+            return [first.name + TIMEOUT]
         return []

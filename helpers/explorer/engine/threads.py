@@ -28,8 +28,8 @@ class ControlledThread:
         "asked", "attempted", "cancelled", "connection", "connections", "done", "end",
         "ending", "given_back", "holders", "ident", "in_the_way", "is_last", "job", "label",
         "locals", "name", "parameters", "phase", "random", "ready", "retrying", "since",
-        "sleeping", "slept", "sql", "step", "taken", "timed_out", "timeout", "waiting", "wants",
-        "worker",
+        "sleeping", "slept", "sql", "step", "taken", "timed_out", "timeout", "until", "waiting",
+        "wants", "worker",
     )  # fmt: skip
 
     def __init__(self, name: str, job: Callable[[], Any]) -> None:
@@ -46,6 +46,7 @@ class ControlledThread:
         self.holders: Callable[[], Iterable[tuple[ControlledThread | None, str]]] | None = None
         self.wants = ""
         self.since = 0  # number of the step at which it began to wait
+        self.until = 0.0  # when its patience ends, by the scheduler's clock
         self.waiting: Any = None  # the connection in which SQLite's busy handler waits
         self.phase: object = None
         self.in_the_way: object = None  # the locks of all other connections when it tried
