@@ -1,7 +1,4 @@
-"""Notebook 13: a web application behind its server; an answer is both.
-
-The answers to an exercise of notebook 14, CherryPy, have their place here, too.
-"""
+"""Notebook 13: a web application behind its server; an answer is both."""
 
 import asyncio
 import sqlite3
