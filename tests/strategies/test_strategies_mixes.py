@@ -162,5 +162,5 @@ def test_two_hundred_mixes(make, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", RIGHT, ids=lambda make: make.__name__)
-def test_three_thousand_mixes(make, tmp_path):
-    mixes(make, 3000, tmp_path)
+def test_a_thousand_mixes(make, tmp_path):
+    mixes(make, 1000, tmp_path)
