@@ -211,9 +211,9 @@ def refused(run: Run) -> str:
     locked = any(step.error is not None and "locked" in step.error.message for step in run.steps)
     if locked and begins and not any({"IMMEDIATE", "EXCLUSIVE"} & set(b) for b in begins):
         return (
-            "BEGIN takes no lock. Both threads read, and then neither may write while the other "
-            "still reads: one is refused at once, whatever its timeout. Which BEGIN takes the "
-            "write lock before the SELECT?"
+            "BEGIN takes no lock. Both threads read, and then only one may write: the other is "
+            "refused at once, whatever its timeout. Which BEGIN takes the write lock before the "
+            "SELECT?"
         )
     if not locked and _shares(run):
         return (
