@@ -29,8 +29,9 @@ MUTATIONS = [
         claims=("own-connections-keep-the-promise",),
         notebook=THREADING_MODES,
         file=THREADING_MODES,
-        old=r'"        connection = sqlite3.connect(path)\n"',
-        new=r'"        connection = sqlite3.connect(path, isolation_level=None)\n"',
+        old='connect(path)) as connection:\\n",\n    "            work(connection)\\n"',
+        new='connect(path, isolation_level=None)) as connection:\\n",\n'
+        '    "            work(connection)\\n"',
     ),
     Mutation(
         name="value-written-back",
