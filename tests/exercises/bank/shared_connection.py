@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 
+from bank.locks import ForgetsTheRollback, KeepsTheLock
 from helpers.strategies import SharedConnection
 
 #: What a run at full speed says. Which of two comes first is a matter of luck.
@@ -90,23 +91,6 @@ class PerUnit(Base):
                 return unit_of_work(connection)
         finally:
             connection.close()
-
-
-class NeverReleased(Base):
-    def write(self, unit_of_work, /):
-        self.lock.acquire()
-        result = unit_of_work(self.connection)
-        self.connection.commit()
-        self.lock.release()
-        return result
-
-
-class NoRollback(Base):
-    def write(self, unit_of_work, /):
-        with self.lock:
-            result = unit_of_work(self.connection)
-            self.connection.commit()
-            return result
 
 
 class OnlyTheCommit(Base):
@@ -210,8 +194,8 @@ RIGHT = {
     "a connection for each unit": PerUnit,
 }
 WRONG = {
-    "lock never released": (NeverReleased, STUCK),
-    "no rollback": (NoRollback, UNTRUE),
+    "lock never released": (KeepsTheLock, STUCK),
+    "no rollback": (ForgetsTheRollback, UNTRUE),
     "a lock round the COMMIT only": (OnlyTheCommit, BROKEN),
     "no lock": (SharedConnection, BROKEN),
     "a lock for each call": (LockPerCall, BROKEN),
