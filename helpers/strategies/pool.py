@@ -35,10 +35,13 @@ class Pool:
         readers: how many connections that read.
         timeout: seconds that a thread waits for a connection, and `close` for the units that run.
 
-    Limits: what a unit sets on its connection (``row_factory``, PRAGMAs, TEMP tables, attached
-    files) stays, until a unit raises: set it for all, in `connect` (not an authorizer). A cursor
-    left half read, in an exception that is kept, keeps its lock. ``backup`` in a `write` never
-    ends: use `read`. That the file was replaced while it was open goes unnoticed.
+    Limits: a unit that ends its transaction (COMMIT, ROLLBACK, ``executescript``, OR ROLLBACK
+    that it catches) is told so, and what was committed is stored; if it begins another, nobody
+    notices. What it sets on its connection (``row_factory``, PRAGMAs, TEMP tables, attached
+    files) stays, until a unit raises: do that for all, in `connect`, but give SQLite no function
+    in Python to call: a daemon thread may, when Python is gone. A cursor left half read, in an
+    exception that is kept, keeps its lock. ``backup`` in a `write` never ends: use `read`. That
+    the file was replaced while it was open goes unnoticed.
     """
 
     def __init__(
@@ -130,13 +133,11 @@ class _Kind:
 
 
 def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Connection:
-    connection = connect(path, isolation_level="IMMEDIATE", check_same_thread=False)
+    connection = connect(path, isolation_level=None, check_same_thread=False)
+    connection.isolation_level = None  # whatever `connect` made of it: Python begins nothing
     if getattr(connection, "autocommit", -1) != -1:
         connection.close()
         raise ValueError("open it without autocommit, with which commit() may do nothing")
-    # Inside a unit of work BEGIN, COMMIT and ROLLBACK are refused.
-    transaction = sqlite3.SQLITE_TRANSACTION
-    connection.set_authorizer(lambda action, *_: action == transaction and _mark(path).locked())
     return connection
 
 
@@ -149,24 +150,32 @@ def _mark(path: str) -> threading.Lock:
 
 def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit) -> Any:
     """Run `unit` between BEGIN and COMMIT; after any exception ROLLBACK."""
-    commits = False
+    at = begin
     try:
         connection.execute(begin)
+        at = "unit"
         with _mark(path):  # Ctrl-C cannot come in between
             result = unit(connection)
-        if not connection.in_transaction:
-            raise OutcomeUnknown("SQLite ended the transaction inside the unit: let its error out")
+        if not _in_transaction(connection):
+            raise OutcomeUnknown("transaction ended: leave COMMIT and ROLLBACK to the strategy")
         if result is not None and isinstance(result, (AsyncIterator, Awaitable, Iterator)):
             kind, result = type(result).__name__, None  # a cursor would keep its lock
             raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")
-        commits = True
-        connection.commit()
+        at = "COMMIT"
+        connection.execute("COMMIT")
         return result
     except BaseException as error:
-        if connection.in_transaction:
-            connection.rollback()
-        elif commits and isinstance(error, sqlite3.Error):
-            raise OutcomeUnknown(f"the COMMIT failed, and may be done: {error}") from error
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_AUTH:
-            error.add_note("leave BEGIN, commit() and rollback() to the strategy")
+        if _in_transaction(connection):
+            connection.execute("ROLLBACK")
+        elif at == "unit" and getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+            error.add_note("its transaction ended before it did: what was committed is stored")
+        elif at != begin and isinstance(error, sqlite3.Error):  # Retry must not run it again
+            raise OutcomeUnknown(f"the transaction ended, and may be stored: {error}") from error
         raise
+
+
+def _in_transaction(connection: sqlite3.Connection) -> bool | None:
+    try:
+        return connection.in_transaction
+    except sqlite3.ProgrammingError:  # the unit has closed it
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import os
 import sqlite3
@@ -56,9 +57,12 @@ class Writer:
         timeout: seconds that `write` waits for its answer, `submit` for room, `close` for the end.
 
     Limits: what waits when the process ends is not stored, and was not acknowledged: call `close`,
-    which does not wait for reads. ``Connection.backup`` in a unit never ends: use `read`. What a
-    unit sets on the connection (``row_factory``, PRAGMAs, TEMP tables, attached files) stays: set
-    it for all, in `connect` (not an authorizer). That the file was replaced goes unnoticed.
+    which does not wait for reads. At the interpreter's end it is called for you, within `timeout`;
+    an atexit function older than the Writer comes too late, and a child of ``multiprocessing`` may
+    have none. ``Connection.backup`` in a unit never ends: use `read`. What a unit sets on the
+    connection (``row_factory``, PRAGMAs, TEMP tables, attached files) stays: set it for all, in
+    `connect` (not an authorizer); ``autocommit`` has all later units refused. That the file was
+    replaced goes unnoticed.
     """
 
     def __init__(
@@ -79,11 +83,13 @@ class Writer:
         self.group_sizes = Counter[int]()
         self._jobs, self._running, self._last = deque[_Job](), list[_Job](), 1
         # Whoever puts the job with number `_wanted` into the queue wakes the writer.
-        self._changed, self._wanted = threading.Condition(threading.Lock()), 1
+        self._lock, self._wanted = threading.Lock(), 1
+        self._changed = threading.Condition(self._lock)
         self._gate = _locked()
-        self._closed, self._connection = False, _open(self._path, connect)
+        self._closed, self._exits, self._connection = False, False, self._open()
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._thread.start()
+        atexit.register(self._exit)
 
     def write(self, unit_of_work: Unit, /, timeout: float | None = None) -> Any:
         """Run it in a write transaction, and wait at most `timeout` seconds for its COMMIT."""
@@ -127,7 +133,7 @@ class Writer:
     def read(self, unit_of_work: Unit, /) -> Any:
         """Run it here and now against one snapshot; it cannot write."""
         self._check()
-        if self._closed:
+        if self._closed and not self._exits:
             raise RuntimeError("this Writer has ended: make a new one")
         with closing(_open(self._path, self._connect)) as connection:
             connection.execute("PRAGMA query_only = 1")
@@ -136,12 +142,26 @@ class Writer:
     def close(self) -> None:
         """Finish what waits, and end the thread; later units raise."""
         self._check()
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changed.notify()
         self._thread.join(self.timeout)
         if self._thread.is_alive():
             raise TimeoutError(f"still writing after {self.timeout} s: {self._busy()}")
+        atexit.unregister(self._exit)
+
+    def _exit(self) -> None:
+        """SQLite must not ask the authorizer once Python is gone: end the thread before."""
+        if os.getpid() == self._pid:
+            self._exits = True
+            self.close()
+
+    def _open(self) -> sqlite3.Connection:
+        connection = _open(self._path, self._connect)
+        # Units share a transaction: inside of one BEGIN, COMMIT and ROLLBACK are refused.
+        transaction, path = sqlite3.SQLITE_TRANSACTION, self._path
+        connection.set_authorizer(lambda action, *_: action == transaction and _mark(path).locked())
+        return connection
 
     def _check(self) -> None:
         if os.getpid() != self._pid:
@@ -157,16 +177,19 @@ class Writer:
         self._check()
         if job.future is None and job.thread is self._thread:
             raise RuntimeError("a future's callback may submit, but not wait for its own thread")
-        with self._changed:
-            if self._closed:
-                raise RuntimeError("this Writer has ended: make a new one")
-            job.gate = self._gate
-            self._jobs.append(job)
-            if len(self._jobs) == self._wanted:
-                self._changed.notify()
+        with self._lock:
+            if not self._closed:
+                job.gate = self._gate
+                self._jobs.append(job)
+                if len(self._jobs) == self._wanted:
+                    self._changed.notify()
+                return
+        if self._exits and job.thread.daemon:
+            raise SystemExit  # of this thread alone, without a word
+        raise RuntimeError("this Writer has ended: make a new one")
 
     def _take_back(self, job: _Job) -> bool:
-        with self._changed:
+        with self._lock:
             waits = job in self._jobs
             if waits:
                 self._jobs.remove(job)
@@ -180,7 +203,7 @@ class Writer:
                 self._answer(self._running)
         except BaseException as error:
             death = error
-        with self._changed:
+        with self._lock:
             self._closed = True
         for job in self._running:
             job.error = OutcomeUnknown(f"the writer died of {death!r}: the unit may be stored")
@@ -194,7 +217,7 @@ class Writer:
 
     def _fill(self) -> bool:
         """Wait for jobs, and half a millisecond for as many as there were in the last group."""
-        with self._changed:
+        with self._lock:
             self._wanted = 1
             while not self._jobs and not self._closed:
                 self._changed.wait()
@@ -226,7 +249,7 @@ class Writer:
         """Run the jobs of a group that failed one by one, if that may help; tell them if not."""
         if isinstance(error, sqlite3.ProgrammingError):  # a unit may have closed it
             self._connection.close()
-            self._connection = _open(self._path, self._connect)
+            self._connection = self._open()
         others = [job for job in jobs if job.error is not error]
         is_busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
         unknown = isinstance(error, OutcomeUnknown) and len(others) == len(jobs)
@@ -284,9 +307,6 @@ def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Conn
     if getattr(connection, "autocommit", -1) != -1:
         connection.close()
         raise ValueError("open it without autocommit, with which commit() may do nothing")
-    # Inside a unit of work BEGIN, COMMIT and ROLLBACK are refused.
-    transaction = sqlite3.SQLITE_TRANSACTION
-    connection.set_authorizer(lambda action, *_: action == transaction and _mark(path).locked())
     return connection
 
 
@@ -305,13 +325,13 @@ def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit)
         with _mark(path):  # Ctrl-C cannot come in between
             result = _call(connection, unit)
         commits = True
-        connection.commit()
+        connection.commit()  # not as a statement: a unit would find it in the cache, allowed
         return result
     except BaseException as error:
         if connection.in_transaction:
             connection.rollback()
         elif commits and isinstance(error, sqlite3.Error):
-            raise OutcomeUnknown(f"the COMMIT failed, and may be done: {error}") from error
+            raise OutcomeUnknown(f"the transaction ended, and may be stored: {error}") from error
         raise
 
 
@@ -323,7 +343,7 @@ def _call(connection: sqlite3.Connection, unit: Unit) -> Any:
             error.add_note("leave BEGIN, commit() and rollback() to the strategy")
         raise
     if not connection.in_transaction:
-        raise OutcomeUnknown("SQLite ended the transaction inside the unit: let its error out")
+        raise OutcomeUnknown("transaction ended: let SQLite's errors out of the unit")
     if result is not None and isinstance(result, (AsyncIterator, Awaitable, Iterator)):
         kind, result = type(result).__name__, None  # a cursor would keep its lock
         raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")

@@ -46,15 +46,13 @@ def patched_names():
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind(monkeypatch):
-    threads = set(threading.enumerate())
+def nothing_is_left_behind(no_thread_left, monkeypatch):
     # A folder of this test's own: other processes may be exploring too.
     with tempfile.TemporaryDirectory(dir=runner._memory_folder()) as folder:
         monkeypatch.setattr(runner, "_memory_folder", lambda: folder)
         yield
         assert os.listdir(folder) == []
     assert patched_names() == REAL
-    assert set(threading.enumerate()) <= threads
     assert scheduler.set_active(None) is None
 
 

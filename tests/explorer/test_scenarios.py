@@ -8,7 +8,6 @@ import math
 import random
 import sqlite3
 import sys
-import threading
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -29,11 +28,7 @@ CASES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def no_thread_left():
-    before = set(threading.enumerate())
-    yield
-    assert set(threading.enumerate()) <= before
+pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 
 def outcomes(exploration):

@@ -6,7 +6,6 @@ import os
 import re
 import sqlite3
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -39,15 +38,6 @@ def children():
     with ThreadPoolExecutor(CHILDREN) as pool:
         reports = pool.map(lambda job: failures.run(job[0], fixed=job[1]), jobs)
         return dict(zip(jobs, reports, strict=True))
-
-
-@pytest.fixture
-def nothing_left(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    before = set(threading.enumerate())
-    yield
-    assert set(threading.enumerate()) <= before
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", those(ALWAYS, HERE))

@@ -48,11 +48,7 @@ class Scripted(Workload):
         return Audit(len(done), len(done))
 
 
-@pytest.fixture(autouse=True)
-def no_thread_left():
-    before = set(threading.enumerate())
-    yield
-    assert set(threading.enumerate()) <= before
+pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 
 @pytest.mark.parametrize("journal_mode", ["delete", "wal"])

@@ -17,13 +17,7 @@ from helpers.strategies import SharedConnection
 POSIX = os.name == "posix"
 
 
-@pytest.fixture(autouse=True)
-def nothing_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(sandbox.tempfile, "tempdir", str(tmp_path))
-    before = set(threading.enumerate())
-    yield
-    assert set(threading.enumerate()) <= before
-    assert list(tmp_path.iterdir()) == []
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def test_a_value_comes_back():

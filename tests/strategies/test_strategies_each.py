@@ -3,6 +3,7 @@
 import gc
 import itertools
 import sqlite3
+import sys
 import threading
 import time
 import weakref
@@ -17,6 +18,7 @@ from helpers.databases import ConnectionCounter
 from helpers.strategies import (
     FAST,
     LockableCursor,
+    OutcomeUnknown,
     PerThread,
     Pool,
     Retry,
@@ -376,6 +378,56 @@ def test_a_crash_is_rolled_back_before_readers_look(path):
         assert pool.read(look) == 0
 
 
+# -- a unit that ends its own transaction ------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [TransactionLock, PerThread, Pool])
+def test_what_is_busy_after_its_own_commit_is_not_run_again(path, make):
+    runs = []
+
+    def unit(connection):
+        runs.append(increment(connection))
+        connection.commit()
+        error = sqlite3.OperationalError("database is locked")
+        error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+        raise error
+
+    with closing(make(path)) as strategy, pytest.raises(OutcomeUnknown) as caught:
+        Retry()(strategy.write)(unit)
+    assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
+    assert len(runs) == 1 == stored(path)
+
+
+@pytest.mark.parametrize("make", [TransactionLock, PerThread, Pool])
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12 has brought autocommit")
+@pytest.mark.parametrize("value", [True, False])
+def test_autocommit_that_a_unit_sets_loses_nobody_elses_work(path, make, value):
+    def unit(connection):
+        increment(connection)
+        connection.autocommit = value
+
+    with closing(make(path)) as strategy:
+        with suppress(OutcomeUnknown):
+            strategy.write(unit)
+        before = stored(path)
+        for number in range(1, 4):
+            assert strategy.write(increment) == before + number == stored(path)
+
+
+@pytest.mark.parametrize("make", [TransactionLock, PerThread, Pool])
+def test_python_begins_nothing_whatever_connect_makes_of_it(path, make):
+    def connect(*arguments, isolation_level, **options):
+        return sqlite3.connect(*arguments, **options)
+
+    def unit(connection):
+        with suppress(sqlite3.IntegrityError):
+            connection.execute("INSERT OR ROLLBACK INTO item VALUES (1, 'a'), (1, 'b')")
+        increment(connection)
+
+    with closing(make(path, connect)) as strategy, pytest.raises(OutcomeUnknown):
+        strategy.write(unit)
+
+
 # -- Ctrl-C ------------------------------------------------------------------------------------
 
 
@@ -391,8 +443,7 @@ def test_an_interruption_at_any_place_leaves_the_strategy_fit(tmp_path, make, ca
         if not first:
             strategy.write(increment)
             strategy.read(look)
-        # One that arrives in the authorizer is told as "not authorized".
-        with suppress(sqlite3.DatabaseError), Interruption(number) as interruption:
+        with Interruption(number) as interruption:
             getattr(strategy, call)({"write": increment, "read": look}[call])
         assert Thread(strategy.write, increment).get() == stored(path)
         assert Thread(strategy.read, look).get() + 1 == strategy.write(increment)
