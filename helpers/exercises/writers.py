@@ -8,6 +8,7 @@ one unit harm its neighbour, or never end. The small programs in `PROMISES` find
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from helpers.exercises.promises import Promise, Shared, StrategyClass, WithPath
 from helpers.explorer import Ending, Program, Run
 from helpers.workloads import Cancelled
 
-_SEES, _CALLED_OFF = "sees its increment", "called off"
+_SEES, _CALLED_OFF, _REFUSED = "sees its increment", "called off", "refused"
 _STUCK = (
     "Whoever waits must be woken: each unit is answered, also when it raises, and close tells "
     "the writer's thread that no more will come."
@@ -43,9 +44,31 @@ def _gives_up(strategy: Any) -> str:
     return lessons.NOT_TOLD
 
 
+def _or_is_told(unit_of_work: Callable[[sqlite3.Connection], None]) -> Callable[[Any], str | None]:
+    def thread(strategy: Any) -> str | None:
+        try:
+            strategy.write(unit_of_work)
+        except Exception:
+            return _REFUSED
+        return None
+
+    return thread
+
+
+def _ends_the_transaction(connection: sqlite3.Connection) -> None:
+    """SQLite rolls back the whole transaction, not this statement or a savepoint alone."""
+    promises.add_one(connection)
+    connection.execute("UPDATE OR ROLLBACK counter SET value = NULL")
+
+
 def _unharmed(end: Ending) -> bool:
     told = end.results.get("B", _CALLED_OFF) == _CALLED_OFF
     return told and bool(end.value == ("A" in end.results))
+
+
+def _stored_as_told(end: Ending) -> bool:
+    stored = end.results.get("A") is None
+    return not end.errors and end.results["B"] == _REFUSED and bool(end.value == stored)
 
 
 # -- what is told about a run that broke a promise ---------------------------------------------
@@ -84,6 +107,14 @@ def _alarmed(run: Run) -> str:
     return "A's unit did nothing wrong: the exception belongs to B."
 
 
+def _rolled_back(run: Run) -> str:
+    return (
+        "A statement of B's unit, UPDATE OR ROLLBACK, failed, and SQLite ended the transaction "
+        "with all that was in it. What ROLLBACK or a savepoint is left then, and who else has to "
+        "be told? Ask in_transaction."
+    )
+
+
 def _not_kept_out(run: Run) -> str:
     return (
         "B is another process: your queue orders only threads of its own. Which BEGIN takes the "
@@ -104,6 +135,15 @@ ACKNOWLEDGED = WithPath(
     stuck=_STUCK,
 )
 INCREMENTS = replace(promises.INCREMENTS, stuck=_STUCK)
+_ENDED = Promise(
+    "a unit whose statement ends the transaction harms no other",
+    "lose what was acknowledged, or hide an exception",
+    (_or_is_told(promises.add_one), _or_is_told(_ends_the_transaction)),
+    _stored_as_told,
+    _rolled_back,
+    _rolled_back,
+    stuck=_STUCK,
+)
 UNHARMED = Promise(
     "a unit that raises harms no other, and whoever submitted it is told",
     "harm a unit that did nothing wrong, or hide an exception",
@@ -112,6 +152,7 @@ UNHARMED = Promise(
     _harmed,
     _alarmed,
     stuck=_STUCK,
+    also=(_ENDED,),
 )
 
 

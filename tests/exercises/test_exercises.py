@@ -5,13 +5,22 @@ from bank import increments as bank
 from bank.shared_connection import WholeUnit
 
 from helpers import exercises, workloads
-from helpers.exercises import predict
+from helpers.exercises import checks, predict
 
 
 def test_a_lock_round_the_whole_unit_is_right():
     workload = workloads.Transfer(units=20, cancel_every=4)
     verdict = exercises.check_under_load(WholeUnit, workload)
     assert str(verdict) == "Solved: 5 runs of 5 threads kept every promise"
+
+
+@pytest.mark.parametrize(("patience", "solved"), [(2000, True), (1, False)])
+def test_a_right_answer_on_a_slow_machine_gets_more_time(monkeypatch, patience, solved):
+    monkeypatch.setattr(checks, "SECONDS", 0.01)
+    monkeypatch.setattr(checks, "PATIENCE", patience)
+    verdict = exercises.check_under_load(WholeUnit, workloads.Transfer(units=20), runs=1)
+    assert verdict.solved is solved
+    assert solved or "left undone at the time limit" in str(verdict)
 
 
 OPTIONS = {"A": "all is well", "B": "an error"}

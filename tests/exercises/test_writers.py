@@ -17,7 +17,10 @@ def test_a_right_writer_is_told_what_it_keeps():
     assert all(promise.kept in verdict.reason for promise in writers.PROMISES)
 
 
-@pytest.mark.parametrize("promise", writers.PROMISES, ids=lambda promise: promise.kept)
+ALL = [part for promise in writers.PROMISES for part in (promise, *promise.also)]
+
+
+@pytest.mark.parametrize("promise", ALL, ids=lambda promise: promise.kept)
 def test_the_writer_of_the_kit_is_proved(promise):
     found = explorer.explore(promise.program(Writer, "wal"), seconds=120, show=False)
     assert found.proved

@@ -76,7 +76,7 @@ MUTATIONS = [
         claims=("sqlites-locks-hold-between-processes",),
         notebook=NOTEBOOK,
         file=NOTEBOOK,
-        old=r"\"BEGIN IMMEDIATE\": PerThread",
+        old=r"\"BEGIN IMMEDIATE\": Immediate",
         new=r"\"BEGIN IMMEDIATE\": LockInPython",
     ),
     Mutation(

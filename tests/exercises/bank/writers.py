@@ -305,6 +305,48 @@ class AllAlarmed(InGroups):
             answer.put(one)
 
 
+class RollsBackAnyway(OneByOne):
+    """After UPDATE OR ROLLBACK there is no transaction: the ROLLBACK fails, and ends the thread."""
+
+    def committed(self, unit_of_work):
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            told = unit_of_work(self.connection), None
+            self.connection.execute("COMMIT")
+        except BaseException as error:
+            if not isinstance(error, sqlite3.OperationalError):
+                self.connection.execute("ROLLBACK")
+            self.connection.rollback()
+            told = None, error
+        return told
+
+
+class GoesOn(Savepoints):
+    """The group goes on without the transaction, and tells the others that all is well."""
+
+    def in_savepoint(self, unit_of_work):
+        try:
+            if self.connection.in_transaction:
+                self.connection.execute("SAVEPOINT one")
+            return unit_of_work(self.connection), None
+        except Exception as error:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK TO one")
+            return None, error
+
+    def commit(self, jobs):
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            told = [self.in_savepoint(unit_of_work) for unit_of_work, _ in jobs]
+            if self.connection.in_transaction:
+                self.connection.execute("COMMIT")
+        except BaseException as error:
+            self.connection.rollback()
+            told = [(None, error)] * len(jobs)
+        for (_, answer), one in zip(jobs, told, strict=True):
+            answer.put(one)
+
+
 RIGHT = {
     "one by one": OneByOne,
     "with connection": InWith,
@@ -331,5 +373,7 @@ WRONG = {
     "no transaction": (NoTransaction, "take it back"),
     "in the caller's thread": (InTheCallersThread, "6 of 20 orders lose an increment"),
     "no savepoints": (AllTogether, "A savepoint takes back one unit only"),
+    "ROLLBACK after OR ROLLBACK": (RollsBackAnyway, "each unit is answered"),
+    "goes on after OR ROLLBACK": (GoesOn, "SQLite ended the transaction"),
     "all are alarmed": (AllAlarmed, "the exception belongs to B"),
 }
