@@ -18,7 +18,7 @@ from playwright.sync_api import Error, expect
 OUTPUT = Path(__file__).resolve().parent.parent / "output"
 NOTEBOOK = browsing.ROOT / "notebooks" / "12_flask.ipynb"
 #: Rounds of two sales and a page that each client sends: in the notebook, and here.
-ROUNDS, LONGER = "webload.ROUND * 30", 120
+ROUNDS, LONGER = "webload.ROUND * 30", 60
 
 pytestmark = pytest.mark.slow
 
