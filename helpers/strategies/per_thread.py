@@ -13,11 +13,8 @@ from typing import Any
 try:
     from .settings import OutcomeUnknown, units
 except ImportError:  # this file alone
-    units = threading.local()
-
-    class OutcomeUnknown(RuntimeError):  # type: ignore[no-redef]
-        """Whether the unit of work is stored is not known: look before you run it again."""
-
+    units = threading.local()  # path -> a lock, held while this thread is in a unit of work for it
+    OutcomeUnknown = type("OutcomeUnknown", (RuntimeError,), {})  # type: ignore[misc, assignment]
 
 Unit = Callable[[sqlite3.Connection], Any]
 
@@ -37,13 +34,12 @@ class PerThread:
         retry: a decorator that runs a unit again when SQLite was busy, such as ``Retry()``.
         timeout: seconds that `close` waits for units that run.
 
-    Limits: a unit that ends its transaction (COMMIT, ROLLBACK, ``executescript``, OR ROLLBACK
-    that it catches) is told so, and what was committed is stored; if it begins another, nobody
-    notices. What it sets on its connection (``row_factory``, PRAGMAs, TEMP tables, attached
-    files) stays: do that for all, in `connect`, but give SQLite no function in Python to call: a
-    daemon thread may, when Python is gone. A cursor left half read, in an exception that is kept,
-    keeps its snapshot. ``backup`` in a `write` never ends: use `read`. That the file was replaced
-    while it was open goes unnoticed.
+    Limits: `OutcomeUnknown` is also for a unit that ends its transaction (COMMIT, ROLLBACK,
+    ``executescript``, OR ROLLBACK); if it begins another, nobody notices. What it sets on its
+    connection (``row_factory``, PRAGMAs, TEMP tables) stays: do that for all, in `connect`. Give
+    SQLite no function in Python to call: a daemon thread may, when Python is gone. A cursor left
+    half read, in an exception that is kept, keeps its snapshot. ``backup`` in a `write` never
+    ends: use `read`. A replaced file goes unnoticed.
     """
 
     def __init__(
@@ -54,10 +50,9 @@ class PerThread:
         retry: Callable[[Any], Any] = lambda function: function,
         timeout: float = 30.0,
     ) -> None:
-        if os.fsdecode(path).startswith((":memory:", "file:")):
-            raise ValueError(f"give a file, not {path!r}: in memory each connection has its own")
-        if not 0 <= timeout <= threading.TIMEOUT_MAX:
-            raise ValueError(f"timeout counts seconds, from 0 on, not {timeout!r}")
+        memory = os.fsdecode(path).startswith((":memory:", "file:"))  # each connection its own
+        if memory or not 0 <= timeout <= threading.TIMEOUT_MAX:
+            raise ValueError(f"give a file and a timeout from 0 on, not {path!r} and {timeout!r}")
         self._path, self._connect, self.timeout = os.path.realpath(path), connect, timeout
         self.begin, self.retry, self._pid, self._closed = begin, retry, os.getpid(), False
         self._local, self._all = threading.local(), dict[sqlite3.Connection, Any]()
@@ -85,7 +80,7 @@ class PerThread:
 
     @property
     def open_connections(self) -> list[str]:
-        """Names of the threads that have a connection, in the order of opening."""
+        """Names of the threads that have one, in the order of opening."""
         return [thread for _, thread in list(self._all.values())]
 
     def _run(self, unit: Unit, begin: str, reads: bool) -> Any:
@@ -100,22 +95,23 @@ class PerThread:
                     mine.reads = reads
                     mine.connection.execute(f"PRAGMA query_only = {int(reads)}")
                 return _transact(self._path, mine.connection, begin, unit)
-            except BaseException:
-                if _in_transaction(mine.connection) is None:
-                    del self._local.mine
+            except OutcomeUnknown:  # the unit may have closed it
+                del self._local.mine
                 raise
 
     def _new(self) -> _Mine:
-        mine = self._local.mine = _Mine(_open(self._path, self._connect))
-        self._all[mine.connection] = mine.in_use, threading.current_thread().name
-        end = weakref.finalize(mine, _close, self._all, mine.connection, self._pid)
-        end.atexit = False  # when the interpreter ends, a daemon thread may be using it
+        one = self._connect(self._path, isolation_level=None, check_same_thread=False)
+        one.isolation_level = None  # whatever `connect` made of it: Python begins nothing
+        mine = self._local.mine = _Mine(one)
+        self._all[one] = mine.in_use, threading.current_thread().name
+        # Not when the interpreter ends: a daemon thread may be using it.
+        weakref.finalize(mine, _close, self._all, one, self._pid).atexit = False
         return mine
 
     def _check(self) -> None:
         if os.getpid() != self._pid:
             raise RuntimeError("made before a fork: make a strategy in each process")
-        if _mark(self._path).locked():
+        if (mark := units.__dict__.get(self._path)) and mark.locked():
             raise RuntimeError("a unit of work within another: pass on the outer one's connection")
 
 
@@ -131,50 +127,23 @@ def _close(connections: dict[sqlite3.Connection, Any], one: sqlite3.Connection, 
         one.close()
 
 
-def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Connection:
-    connection = connect(path, isolation_level=None, check_same_thread=False)
-    connection.isolation_level = None  # whatever `connect` made of it: Python begins nothing
-    if getattr(connection, "autocommit", -1) != -1:
-        connection.close()
-        raise ValueError("open it without autocommit, with which commit() may do nothing")
-    return connection
-
-
-def _mark(path: str) -> threading.Lock:
-    """Locked while this thread is in a unit of work for `path`, by whichever strategy."""
-    marks = units.__dict__
-    mark: threading.Lock = marks.get(path) or marks.setdefault(path, threading.Lock())
-    return mark
-
-
 def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit) -> Any:
     """Run `unit` between BEGIN and COMMIT; after any exception ROLLBACK."""
-    at = begin
+    begun = False
     try:
         connection.execute(begin)
-        at = "unit"
-        with _mark(path):  # Ctrl-C cannot come in between
+        begun = True
+        with units.__dict__.setdefault(path, threading.Lock()):  # Ctrl-C cannot come in between
             result = unit(connection)
-        if not _in_transaction(connection):
-            raise OutcomeUnknown("transaction ended: leave COMMIT and ROLLBACK to the strategy")
-        if result is not None and isinstance(result, (AsyncIterator, Awaitable, Iterator)):
+        if isinstance(result, (AsyncIterator, Awaitable, Iterator)):
             kind, result = type(result).__name__, None  # a cursor would keep its lock
             raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")
-        at = "COMMIT"
         connection.execute("COMMIT")
         return result
     except BaseException as error:
-        if _in_transaction(connection):
+        try:
             connection.execute("ROLLBACK")
-        elif at == "unit" and getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
-            error.add_note("its transaction ended before it did: what was committed is stored")
-        elif at != begin and isinstance(error, sqlite3.Error):  # Retry must not run it again
-            raise OutcomeUnknown(f"the transaction ended, and may be stored: {error}") from error
+        except sqlite3.Error:  # it had ended, by COMMIT or without
+            if begun and isinstance(error, Exception):
+                raise OutcomeUnknown(f"its transaction ended, maybe stored: {error}") from error
         raise
-
-
-def _in_transaction(connection: sqlite3.Connection) -> bool | None:
-    try:
-        return connection.in_transaction
-    except sqlite3.ProgrammingError:  # the unit has closed it
-        return None

@@ -7,16 +7,14 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 try:
     from .settings import OutcomeUnknown, units
 except ImportError:  # this file alone
-    units = threading.local()
-
-    class OutcomeUnknown(RuntimeError):  # type: ignore[no-redef]
-        """Whether the unit of work is stored is not known: look before you run it again."""
-
+    units = threading.local()  # path -> a lock, held while this thread is in a unit of work for it
+    OutcomeUnknown = type("OutcomeUnknown", (RuntimeError,), {})  # type: ignore[misc, assignment]
 
 Unit = Callable[[sqlite3.Connection], Any]
 
@@ -35,13 +33,11 @@ class Pool:
         readers: how many connections that read.
         timeout: seconds that a thread waits for a connection, and `close` for the units that run.
 
-    Limits: a unit that ends its transaction (COMMIT, ROLLBACK, ``executescript``, OR ROLLBACK
-    that it catches) is told so, and what was committed is stored; if it begins another, nobody
-    notices. What it sets on its connection (``row_factory``, PRAGMAs, TEMP tables, attached
-    files) stays, until a unit raises: do that for all, in `connect`, but give SQLite no function
-    in Python to call: a daemon thread may, when Python is gone. A cursor left half read, in an
-    exception that is kept, keeps its lock. ``backup`` in a `write` never ends: use `read`. That
-    the file was replaced while it was open goes unnoticed.
+    Limits: `OutcomeUnknown` is also for a unit that ends its transaction (COMMIT, ROLLBACK,
+    ``executescript``, OR ROLLBACK); if it begins another, nobody notices. What it sets on its
+    connection (``row_factory``, PRAGMAs, TEMP tables) stays, until a unit raises: do that for all,
+    in `connect`. Give SQLite no function in Python to call: a daemon thread may, when Python is
+    gone. ``backup`` in a `write` never ends: use `read`. A replaced file goes unnoticed.
     """
 
     def __init__(
@@ -51,11 +47,11 @@ class Pool:
         readers: int = 4,
         timeout: float = 5.0,
     ) -> None:
-        if os.fsdecode(path).startswith((":memory:", "file:")) or readers < 1:
-            raise ValueError(f"give a file and at least one reader, not {path!r} and {readers!r}")
-        if not 0 <= timeout <= threading.TIMEOUT_MAX:
-            raise ValueError(f"timeout counts seconds, from 0 on, not {timeout!r}")
-        self._path, self._connect, self.timeout = os.path.realpath(path), connect, timeout
+        memory = os.fsdecode(path).startswith((":memory:", "file:"))  # each connection its own
+        if memory or readers < 1 or not 0 <= timeout <= threading.TIMEOUT_MAX:
+            raise ValueError(f"give a file, readers, timeout: not {path!r}, {readers}, {timeout}")
+        self._path, self.timeout = os.path.realpath(path), timeout
+        self._open = partial(connect, self._path, isolation_level=None, check_same_thread=False)
         self._pid, self._closed, self._guard = os.getpid(), False, threading.Lock()
         self._read, self._write = _Kind("BEGIN", readers), _Kind("BEGIN IMMEDIATE", 1)
         self._closing = _Kind("", 1)
@@ -70,9 +66,8 @@ class Pool:
 
     def close(self) -> None:
         """Wait for the units that run, and close all connections; later units raise."""
-        self._check()
-        self._closed = True
         with self._turn(self._closing):  # or two that close would wait for each other
+            self._closed = True
             for kind in (self._read, self._write):  # last the one that can tidy up a WAL
                 with ExitStack() as all_turns:
                     for _ in range(kind.size):
@@ -87,7 +82,10 @@ class Pool:
             try:
                 connection = kind.idle.pop()
             except IndexError:  # opened when it is needed
-                connection = _open(self._path, self._connect)
+                connection = self._open()
+                connection.isolation_level = (
+                    None  # whatever `connect` made of it: Python begins nothing
+                )
                 connection.execute(f"PRAGMA query_only = {int(kind is self._read)}")
             try:
                 result = _transact(self._path, connection, kind.begin, unit)
@@ -97,15 +95,12 @@ class Pool:
             kind.idle.append(connection)
             return result
 
-    def _check(self) -> None:
-        if os.getpid() != self._pid:
-            raise RuntimeError("made before a fork: make a strategy in each process")
-        if _mark(self._path).locked():
-            raise RuntimeError("a unit of work within another: pass on the outer one's connection")
-
     @contextmanager
     def _turn(self, kind: _Kind) -> Iterator[None]:
-        self._check()
+        if os.getpid() != self._pid:
+            raise RuntimeError("made before a fork: make a strategy in each process")
+        if (mark := units.__dict__.get(self._path)) and mark.locked():
+            raise RuntimeError("a unit of work within another: pass on the outer one's connection")
         turn = threading.Lock(), threading.current_thread().name
         turn[0].acquire()
         try:
@@ -132,50 +127,23 @@ class _Kind:
         self.idle, self.line = list[sqlite3.Connection](), list[tuple[threading.Lock, str]]()
 
 
-def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Connection:
-    connection = connect(path, isolation_level=None, check_same_thread=False)
-    connection.isolation_level = None  # whatever `connect` made of it: Python begins nothing
-    if getattr(connection, "autocommit", -1) != -1:
-        connection.close()
-        raise ValueError("open it without autocommit, with which commit() may do nothing")
-    return connection
-
-
-def _mark(path: str) -> threading.Lock:
-    """Locked while this thread is in a unit of work for `path`, by whichever strategy."""
-    marks = units.__dict__
-    mark: threading.Lock = marks.get(path) or marks.setdefault(path, threading.Lock())
-    return mark
-
-
 def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit) -> Any:
     """Run `unit` between BEGIN and COMMIT; after any exception ROLLBACK."""
-    at = begin
+    begun = False
     try:
         connection.execute(begin)
-        at = "unit"
-        with _mark(path):  # Ctrl-C cannot come in between
+        begun = True
+        with units.__dict__.setdefault(path, threading.Lock()):  # Ctrl-C cannot come in between
             result = unit(connection)
-        if not _in_transaction(connection):
-            raise OutcomeUnknown("transaction ended: leave COMMIT and ROLLBACK to the strategy")
-        if result is not None and isinstance(result, (AsyncIterator, Awaitable, Iterator)):
+        if isinstance(result, (AsyncIterator, Awaitable, Iterator)):
             kind, result = type(result).__name__, None  # a cursor would keep its lock
             raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")
-        at = "COMMIT"
         connection.execute("COMMIT")
         return result
     except BaseException as error:
-        if _in_transaction(connection):
+        try:
             connection.execute("ROLLBACK")
-        elif at == "unit" and getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
-            error.add_note("its transaction ended before it did: what was committed is stored")
-        elif at != begin and isinstance(error, sqlite3.Error):  # Retry must not run it again
-            raise OutcomeUnknown(f"the transaction ended, and may be stored: {error}") from error
+        except sqlite3.Error:  # it had ended, by COMMIT or without
+            if begun and isinstance(error, Exception):
+                raise OutcomeUnknown(f"its transaction ended, maybe stored: {error}") from error
         raise
-
-
-def _in_transaction(connection: sqlite3.Connection) -> bool | None:
-    try:
-        return connection.in_transaction
-    except sqlite3.ProgrammingError:  # the unit has closed it
-        return None

