@@ -50,9 +50,10 @@ class PerThread:
         retry: Callable[[Any], Any] = lambda function: function,
         timeout: float = 30.0,
     ) -> None:
-        memory = os.fsdecode(path).startswith((":memory:", "file:"))  # each connection its own
-        if memory or not 0 <= timeout <= threading.TIMEOUT_MAX:
-            raise ValueError(f"give a file and a timeout from 0 on, not {path!r} and {timeout!r}")
+        if os.fsdecode(path).startswith((":memory:", "file:")):
+            raise ValueError(f"give a file, not {path!r}: in memory each connection has its own")
+        if not 0 <= timeout <= threading.TIMEOUT_MAX:
+            raise ValueError(f"timeout counts seconds, from 0 on, not {timeout!r}")
         self._path, self._connect, self.timeout = os.path.realpath(path), connect, timeout
         self.begin, self.retry, self._pid, self._closed = begin, retry, os.getpid(), False
         self._local, self._all = threading.local(), dict[sqlite3.Connection, Any]()

@@ -47,9 +47,10 @@ class Pool:
         readers: int = 4,
         timeout: float = 5.0,
     ) -> None:
-        memory = os.fsdecode(path).startswith((":memory:", "file:"))  # each connection its own
-        if memory or readers < 1 or not 0 <= timeout <= threading.TIMEOUT_MAX:
-            raise ValueError(f"give a file, readers, timeout: not {path!r}, {readers}, {timeout}")
+        if os.fsdecode(path).startswith((":memory:", "file:")) or readers < 1:
+            raise ValueError(f"give a file and at least one reader, not {path!r} and {readers!r}")
+        if not 0 <= timeout <= threading.TIMEOUT_MAX:
+            raise ValueError(f"timeout counts seconds, from 0 on, not {timeout!r}")
         self._path, self.timeout = os.path.realpath(path), timeout
         self._open = partial(connect, self._path, isolation_level=None, check_same_thread=False)
         self._pid, self._closed, self._guard = os.getpid(), False, threading.Lock()

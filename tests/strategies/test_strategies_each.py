@@ -357,7 +357,7 @@ def test_what_a_unit_sets_is_gone_when_a_unit_raises(path):
 
 @pytest.mark.parametrize("readers", [0, -1])
 def test_it_needs_readers(path, readers):
-    with pytest.raises(ValueError, match="readers"):
+    with pytest.raises(ValueError, match="at least one reader"):
         Pool(path, readers=readers)
 
 
