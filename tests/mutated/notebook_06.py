@@ -102,7 +102,7 @@ MUTATIONS = [
         claims=("a-unit-in-a-unit-is-refused",),
         notebook=LOCKS,
         file="helpers/strategies/transaction_lock.py",
-        old="if _mark(self._path).locked():",
+        old="if (mark := units.__dict__.get(self._path)) and mark.locked():",
         new="if False:",
     ),
     Mutation(
