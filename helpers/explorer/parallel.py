@@ -37,6 +37,12 @@ class Job:
     step_limit: int
     reduce: bool
     sharing: Sharing
+    merge: bool = False
+
+    @property
+    def tracks(self) -> bool:
+        """Whether each step has to note what it touches."""
+        return self.reduce or self.merge
 
 
 def spread(tally: Tally, job: Job, executor: Executor) -> Iterator[Tally]:
@@ -44,7 +50,7 @@ def spread(tally: Tally, job: Job, executor: Executor) -> Iterator[Tally]:
     workers = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
     # The parts are handed out outside of the `with`: a process that is forked now must not
     # inherit a run in progress.
-    with Runner(job.program, job.waiting, job.step_limit, job.reduce, job.sharing) as runner:
+    with Runner(job.program, job.waiting, job.step_limit, job.tracks, job.sharing) as runner:
         roots = split(runner, job.reduce, PARTS_PER_WORKER * workers)
     batches = _batches(roots, PARTS_PER_WORKER * workers)
     payload = cloudpickle.dumps(job)
@@ -73,9 +79,9 @@ def explore_parts(job_bytes: bytes, roots_bytes: bytes) -> bytes:
     job: Job = cloudpickle.loads(job_bytes)
     tally = Tally()
     give_up = time.monotonic() + GIVE_UP
-    with Runner(job.program, job.waiting, job.step_limit, job.reduce, job.sharing) as runner:
+    with Runner(job.program, job.waiting, job.step_limit, job.tracks, job.sharing) as runner:
         for root in cloudpickle.loads(roots_bytes):
-            for _ in depth_first(runner, tally, job.reduce, root):
+            for _ in depth_first(runner, tally, job.reduce, root, job.merge):
                 if time.monotonic() > give_up:
                     raise TimeoutError("a part of the exploration took more than an hour")
     result: bytes = cloudpickle.dumps(tally)

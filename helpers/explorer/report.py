@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from helpers.display import Table, progress
 from helpers.explorer import parallel
 from helpers.explorer.engine.confinement import FoundShared, sharing_of
+from helpers.explorer.engine.states import CannotMerge
 from helpers.explorer.program import KINDS, Outcome, Program, Run, Schedule
 from helpers.explorer.runner import STEP_LIMIT, Replay, Runner
 from helpers.explorer.search import Tally, depth_first, sample
+from helpers.explorer.steps.shared_objects import may_share
 from helpers.explorer.steps.waiting import choose
 
 if TYPE_CHECKING:
@@ -47,7 +49,8 @@ class Exploration:
 
     Attributes:
         program: what was explored.
-        schedules: how many schedules were run to their end.
+        schedules: how many schedules were run to their end, or counted where one of them
+            came to a state from which another had been run, see `engine.states`.
         outcomes: (outcome, count, example schedule), the worst kind first.
         proved: every schedule was run, and none refutes the claim.
         complete: every schedule was run.
@@ -56,6 +59,7 @@ class Exploration:
         seed: of a random exploration, else None.
         waiting: how waiting was decided, ``"busy handler"`` or ``"rule"``.
         seconds: how long it took.
+        runs: how many were needed for that: fewer than `schedules` where states were merged.
         pruned: runs that the reduction stopped half-way.
         steps: steps taken in all runs together.
         unseen: what happened that no step shows, so that nothing is proved; empty if nothing.
@@ -70,6 +74,7 @@ class Exploration:
     seed: int | None
     waiting: str
     seconds: float
+    runs: int
     pruned: int
     steps: int
     unseen: str = ""
@@ -198,6 +203,7 @@ def explore(
     waiting: str = "auto",
     step_limit: int = STEP_LIMIT,
     show: bool = True,
+    merge: bool | None = None,
 ) -> Exploration:
     """Run `program` in every order of its steps, each time from a fresh database.
 
@@ -208,13 +214,17 @@ def explore(
             that the threads share nothing but the database, locks and queues.
         seed: draw schedules at random instead, the same ones for the same seed, until a
             limit is reached.
-        max_schedules: stop after so many schedules, "not proved".
+        max_schedules: stop after so many runs, "not proved".
         seconds: stop after so many seconds, "not proved".
         executor: spread the search over this executor's workers; the result is the same.
             Functions travel by cloudpickle, so those of a notebook can too.
         waiting: ``"auto"``, ``"busy handler"`` or ``"rule"``; see `steps.waiting`.
         step_limit: steps after which a schedule counts as endless.
         show: show progress when it takes longer than a few seconds.
+        merge: go on once only from a state to which several schedules lead; the counts are the
+            same. By default where the threads are seen to share nothing but the database, locks
+            and queues of plain values. True says that they share nothing else; where one starts
+            a thread, makes a future or shares SQLite's cache, states are never merged.
 
     Raises:
         Diverged: if the same schedule led to another step than before.
@@ -227,24 +237,43 @@ def explore(
         raise ValueError("a random exploration is not spread: leave out seed= or executor=")
     began = time.perf_counter()
     name = choose(waiting).name
+    sharing = sharing_of(program)
+    merge = _merges(program, merge) and not reduce and seed is None
     while True:
         tally = Tally()
         try:
             if executor is not None:
-                job = parallel.Job(program, name, step_limit, reduce, sharing_of(program))
+                job = parallel.Job(program, name, step_limit, reduce, sharing, merge)
                 _until(parallel.spread(tally, job, executor), began, max_schedules, seconds, show)
             else:
-                with Runner(program, name, step_limit, track=reduce) as runner:
+                with Runner(program, name, step_limit, track=reduce or merge) as runner:
                     search = (
-                        depth_first(runner, tally, reduce)
+                        depth_first(runner, tally, reduce, merge=merge)
                         if seed is None
                         else sample(runner, tally, seed)
                     )
                     _until(search, began, max_schedules, seconds, show)
         except FoundShared as found:  # what was run does not count: begin anew
-            sharing_of(program).found.add(found.thing)
+            sharing.found.add(found.thing)
+        except CannotMerge as found:
+            sharing.beside, merge = str(found), False
         else:
+            # How many steps a schedule may still take is no part of a state.
+            if merge and any(outcome.kind == "endless" for outcome in tally.outcomes):
+                merge = False
+                continue
             return report(program, tally, reduce, seed, name, time.perf_counter() - began)
+
+
+def _merges(program: Program, asked: bool | None) -> bool:
+    """Whether states are merged: as asked for, or where the threads share nothing else."""
+    if asked is not None:
+        return asked
+    sharing = sharing_of(program)
+    if sharing.beside is None:
+        made = "what share= returns" if program.share is not None else ""
+        sharing.beside = made or may_share(program.threads.values())
+    return not sharing.beside
 
 
 def replay(program: Program, schedule: Schedule, waiting: str = "auto") -> Run:
@@ -265,12 +294,12 @@ def _until(
         update: Callable[[int], None] | None = None
         for tally in progressing:
             spent = time.perf_counter() - began
-            if tally.complete or tally.schedules >= schedules or spent > seconds:
+            if tally.complete or tally.runs >= schedules or spent > seconds:
                 break
             if update is None and show and spent > SHOW_AFTER:
                 update = stack.enter_context(progress.bar(100, "explored, in percent"))
             if update is not None:
-                part = max(tally.covered, tally.schedules / schedules, spent / seconds)
+                part = max(tally.covered, tally.runs / schedules, spent / seconds)
                 update(min(99, int(100 * part)))
 
 
@@ -290,6 +319,7 @@ def report(
         seed=seed,
         waiting=waiting,
         seconds=seconds,
+        runs=tally.runs,
         pruned=tally.pruned,
         steps=tally.steps,
         unseen=tally.unseen,

@@ -12,11 +12,13 @@ at a node, it *sleeps* in the other branches of that node until a step that depe
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from helpers.explorer.engine.scheduler import TIMEOUT, Diverged, Scheduler
+from helpers.explorer.engine.states import state_of
 from helpers.explorer.program import Outcome, Schedule, Step
 from helpers.explorer.runner import Runner
 
@@ -32,12 +34,29 @@ def independent(one: Footprint, other: Footprint) -> bool:
 
 
 @dataclass(slots=True)
+class Below:
+    """What the schedules have come to that lead through one state: how many, by outcome.
+
+    `steps` counts their steps from that state on.
+    """
+
+    counts: Counter[Outcome] = field(default_factory=Counter)
+    steps: int = 0
+
+    def add(self, other: Below, distance: int) -> None:
+        """Add what was found below a state that is `distance` steps further."""
+        self.counts.update(other.counts)
+        self.steps += other.steps + distance * other.counts.total()
+
+
+@dataclass(slots=True)
 class Node:
     """A point of the search at which a choice was made.
 
     `options` are the threads worth trying here, `position` the one being tried; `asleep`
     maps threads that need not be tried to the footprint of the step that they would take;
-    `done` the same for those tried before. `label` is the chosen thread's step.
+    `done` the same for those tried before. `label` is the chosen thread's step. `state` is its
+    key where states are merged, `below` what was found so far in the branches left behind.
     """
 
     options: list[str]
@@ -45,6 +64,8 @@ class Node:
     position: int = 0
     label: str = ""
     done: dict[str, Footprint] = field(default_factory=dict)
+    state: bytes = b""
+    below: Below = field(default_factory=lambda: Below())
 
     @property
     def choice(self) -> str:
@@ -83,12 +104,19 @@ class DepthFirst:
         reduce: use sleep sets.
         root: nodes whose choices stand fixed; the search covers what lies below them.
         depth: do not go deeper than this many steps; None for no limit.
+        merge: do not explore a state again, but count what was found below it.
     """
 
     def __init__(
-        self, reduce: bool = False, root: list[Node] | None = None, depth: int | None = None
+        self,
+        reduce: bool = False,
+        root: list[Node] | None = None,
+        depth: int | None = None,
+        merge: bool = False,
     ) -> None:
-        self.reduce = reduce
+        self.reduce, self.merge = reduce, merge
+        self.known: dict[bytes, Below] = {}
+        self.met: Below | None = None  # where the run at hand came to a known state
         self.nodes: list[Node] = list(root or ())
         self.fixed = len(self.nodes)
         self.depth = depth
@@ -101,12 +129,16 @@ class DepthFirst:
             return self._replay(run, self.nodes[level], offers)
         if self.pruned or level == self.depth:
             return None
+        state = state_of(run) if self.merge and isinstance(run, Scheduler) else b""
+        if state in self.known:
+            self.met, self.pruned = self.known[state], True
+            return None
         asleep = self._sleeping(run) if self.reduce else {}
         options = [name for name in offers if name not in asleep]
         if not options:
             self.pruned = True
             return None
-        self.nodes.append(node := Node(options, asleep))
+        self.nodes.append(node := Node(options, asleep, state=state))
         return self._record(run, node)
 
     def _record(self, run: Played, node: Node) -> str:
@@ -139,11 +171,11 @@ class DepthFirst:
         node.label = ""
         if node.position == len(node.options):
             self.pruned = bool(node.position or node.asleep)
-            self.nodes.pop()
+            self._leave(known=bool(node.position))
 
     def advance(self, run: Played) -> bool:
         """After a run: move on to the next untried choice; False when there is none."""
-        self.pruned = False
+        self.pruned, self.met = False, None
         while len(self.nodes) > self.fixed:
             node = self.nodes[-1]
             if node.position + 1 < len(node.options):
@@ -151,8 +183,21 @@ class DepthFirst:
                 node.position += 1
                 node.label = ""
                 return True
-            self.nodes.pop()
+            self._leave(known=True)
         return False
+
+    def _leave(self, known: bool) -> None:
+        """All branches of the last node have been tried: remember what lies below it."""
+        node = self.nodes.pop()
+        if self.merge and known:
+            self.known[node.state] = node.below
+            if self.nodes:
+                self.nodes[-1].below.add(node.below, 1)
+
+    def found(self, below: Below, depth: int) -> None:
+        """Note what the run at hand came to, after `depth` steps."""
+        if self.nodes:
+            self.nodes[-1].below.add(below, depth - len(self.nodes) + 1)
 
     def covered(self) -> float:
         """The share of the tree that lies behind the search, in 0..1, branches weighed equally."""
@@ -201,9 +246,10 @@ class RandomPriorities:
 
 @dataclass
 class Tally:
-    """What a search has found so far: schedules, prunings, and outcomes with an example each."""
+    """What a search has found so far: schedules, runs, and outcomes with an example each."""
 
     schedules: int = 0
+    runs: int = 0
     pruned: int = 0
     steps: int = 0
     outcomes: dict[Outcome, tuple[int, Schedule]] = field(default_factory=dict)
@@ -214,13 +260,24 @@ class Tally:
     def add(self, outcome: Outcome, schedule: Schedule) -> None:
         """Count one schedule."""
         self.schedules += 1
+        self.runs += 1
         self.steps += len(schedule)
         count, example = self.outcomes.get(outcome, (0, schedule))
         self.outcomes[outcome] = (count + 1, example)
 
+    def add_again(self, below: Below, depth: int) -> None:
+        """Count the schedules below a state that is known, reached after `depth` steps."""
+        self.schedules += below.counts.total()
+        self.runs += 1
+        self.steps += below.steps + depth * below.counts.total()
+        for outcome, more in below.counts.items():
+            count, example = self.outcomes[outcome]
+            self.outcomes[outcome] = (count + more, example)
+
     def merge(self, later: Tally) -> None:
         """Add what a search of a later part of the tree found."""
         self.schedules += later.schedules
+        self.runs += later.runs
         self.pruned += later.pruned
         self.steps += later.steps
         self.unseen = self.unseen or later.unseen
@@ -230,19 +287,28 @@ class Tally:
 
 
 def depth_first(
-    runner: Runner, tally: Tally, reduce: bool, root: list[Node] | None = None
+    runner: Runner,
+    tally: Tally,
+    reduce: bool,
+    root: list[Node] | None = None,
+    merge: bool = False,
 ) -> Iterator[Tally]:
     """Run every schedule below `root`; yields the tally after each run.
 
     At the end `tally.complete` is True. Stop iterating to stop the search.
     """
-    policy = DepthFirst(reduce, root)
+    policy = DepthFirst(reduce, root, merge=merge)
     while True:
         scheduler, outcome = runner.run(policy)
-        if outcome is None:
-            tally.pruned += 1
-        else:
+        depth = len(scheduler.schedule)
+        if outcome is not None:
             tally.add(outcome, tuple(scheduler.schedule))
+            policy.found(Below(Counter([outcome])), depth)
+        elif policy.met is not None:
+            tally.add_again(policy.met, depth)
+            policy.found(policy.met, depth)
+        else:
+            tally.pruned += 1
         tally.unseen = runner.unseen
         more = policy.advance(scheduler)
         tally.covered = policy.covered()

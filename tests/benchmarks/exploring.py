@@ -1,6 +1,6 @@
 """How fast the explorer is: schedules a second against a floor, processes, memory, growth.
 
-    python tests/benchmarks/exploring.py [floor] [processes] [memory] [growth] [frontrun]
+    python tests/benchmarks/exploring.py [floor] [processes] [memory] [growth] [states] [frontrun]
 
 prints one JSON object. The floor is the same work done serially by one thread without a
 scheduler: a fresh database file, the same connections opened and closed, the same
@@ -25,7 +25,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from helpers.explorer import Program, Runner, explore
 from helpers.explorer.runner import _memory_folder
-from helpers.explorer.scenarios import autocommit, begin, no_increment_lost
+from helpers.explorer.scenarios import SCENARIOS, autocommit, begin, no_increment_lost
 from helpers.explorer.search import Tally, depth_first
 
 JOBS = {"autocommit": autocommit, "deferred": begin("DEFERRED"), "immediate": begin("IMMEDIATE")}
@@ -96,7 +96,7 @@ def processes(repeats=3):
         explore(program(autocommit), executor=pool)  # the workers have started
         for _ in range(repeats):
             for count, executor in ((1, None), (2, pool)):
-                found = explore(what, executor=executor, seconds=600, show=False)
+                found = explore(what, executor=executor, seconds=600, show=False, merge=False)
                 seconds[count].append(found.seconds)
     gain = min(seconds[1]) / min(seconds[2])
     return {"schedules": found.schedules, "seconds": seconds, "gain": round(gain, 2)}
@@ -126,6 +126,26 @@ def growth():
                 for r in (False, True)
             ]
             rows[f"{name}, {threads} threads"] = [c.schedules for c in counts]
+    return rows
+
+
+def states(repeats=3):
+    """Schedules, runs and seconds of every scenario, in full and by states."""
+    rows = {}
+    for scenario, mode in itertools.product(SCENARIOS, ("delete", "wal")):
+        full, merged = (
+            min(
+                (explore(scenario.program(mode), merge=m, show=False) for _ in range(repeats)),
+                key=lambda exploration: exploration.seconds,
+            )
+            for m in (False, True)
+        )
+        rows[f"{scenario.name}, {mode}"] = {
+            "schedules": full.schedules,
+            "runs": merged.runs,
+            "same": full == merged,
+            "seconds": [round(full.seconds, 3), round(merged.seconds, 3)],
+        }
     return rows
 
 
@@ -198,7 +218,7 @@ def frontrun():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = ("floor", "processes", "memory", "growth", "frontrun")
+    names = ("floor", "processes", "memory", "growth", "states", "frontrun")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(names)}")
     parts = parser.parse_args().parts or names[:-1]
     result = {"python": platform.python_version(), "load": os.getloadavg()}

@@ -512,10 +512,35 @@ def test_a_run_that_is_cut_half_way_leaves_no_lock_to_the_next_one(reduce):
     # With three threads some retries fail where nothing else is left to try: the run is cut
     # with two threads waiting inside SQLite, one of them holding PENDING.
     job = begin("DEFERRED")
-    exploration = explore(program(job, job, job), reduce=reduce, max_schedules=400)
+    exploration = explore(program(job, job, job), reduce=reduce, max_schedules=400, merge=False)
     assert exploration.schedules == (400 if not reduce else 87)
     assert exploration.pruned > 0
     assert not exploration.failures
+
+
+def test_a_lock_among_the_arguments_is_made_anew_for_each_schedule():
+    def job(lock, path, *, items):
+        with lock, closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            (value,) = connection.execute("SELECT value FROM counter").fetchone()
+            connection.execute("UPDATE counter SET value = ?", (value + 1,))
+        items.put(1)
+
+    job = functools.partial(job, Lock(), items=Queue())
+    exploration = explore(program(job, job))
+    assert exploration.proved
+    assert exploration.schedules > 2
+    assert job.keywords["items"].empty()
+
+
+def test_a_lock_in_a_tuple_is_refused():
+    locks = (Lock(),)
+
+    def job(path):
+        with locks[0]:
+            increment(path)
+
+    with pytest.raises(ValueError, match="a lock stands in a tuple or a set"):
+        explore(program(job, job))
 
 
 @pytest.mark.parametrize(
@@ -556,7 +581,7 @@ def test_limits_must_be_positive(limits):
 
 
 def test_a_limit_leaves_it_not_proved_and_says_how_much_was_covered():
-    exploration = explore(program(*[begin("IMMEDIATE")] * 3), max_schedules=31)
+    exploration = explore(program(*[begin("IMMEDIATE")] * 3), max_schedules=31, merge=False)
     assert (exploration.schedules, exploration.proved) == (31, False)
     assert 0 < exploration.covered < 0.5
     assert "Not proved" in exploration.verdict

@@ -119,6 +119,8 @@ class Scheduler(Baton):
         self.choices: list[str] = []
         self.failure: BaseException | None = None
         self.names: dict[str, int] = {}
+        self.numbered: list[tuple[str, int, str]] = []  # what may be shared: kind, number, maker
+        self.shares = ""  # what the threads share that no step shows, see `steps.shared_objects`
         self.observer: Callable[[int], None] | None = None  # called after each step
         self.setting_up = get_ident()  # the controller's thread while it prepares the run
 
@@ -328,9 +330,16 @@ class Scheduler(Baton):
             self.running.cancelled = True
         return Cancelled()
 
-    def number(self, kind: str) -> int:
+    def share(self, what: str) -> None:
+        """Note that the threads share something whose use is not always a step."""
+        self.shares = self.shares or what
+
+    def number(self, kind: str, shared: bool = True) -> int:
         """The next number of its kind in this run, from 1: stable names for resources."""
         self.names[kind] = self.names.get(kind, 0) + 1
+        if shared:
+            maker = "" if self.running is None else self.running.name
+            self.numbered.append((kind, self.names[kind], maker))
         return self.names[kind]
 
     # -- choosing ----------------------------------------------------------------------

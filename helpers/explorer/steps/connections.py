@@ -84,6 +84,8 @@ class SteppingConnection(WatchedConnection):
         )
         self.shared = not check_same_thread and self.private is None
         self.shares_cache = uri and "cache=shared" in os.fsdecode(database)
+        if self.shares_cache:
+            scheduler.share("a cache of SQLite's")
         self.pooled = self.lent = False
         self.patience = timeout
         self.owner = scheduler.me()
@@ -96,7 +98,7 @@ class SteppingConnection(WatchedConnection):
         self.failure = None
         self.closed = False
         self.snapshot = 0
-        self.number = scheduler.number("connection")
+        self.number = scheduler.number("connection", shared=not check_same_thread)
         scheduler.connections.append(self)
         if self.owner is not None and check_same_thread:
             self.owner.connections.append(self)
@@ -360,6 +362,8 @@ class SteppingConnection(WatchedConnection):
         self._use()
         if self.occupant is not None and self.scheduler.me() is not self.occupant:
             self.enter("in_transaction")
+        if self.shared:
+            self.scheduler.touch(f"connection {self.number}", "r")
         return self.open_transaction
 
     @property

@@ -66,8 +66,10 @@ def replacements() -> list[tuple[Any, str, Any]]:
 def _make(real: Callable[..., None]) -> Callable[..., None]:
     def make(future: Any) -> None:
         real(future)
-        if Scheduler.here() is not None:
+        run = Scheduler.here()
+        if run is not None:
             future._condition = _NoLock()
+            run.share("a future")
 
     return make
 

@@ -17,6 +17,11 @@ from typing import Any
 
 #: The types of `threading.Lock()` and `threading.RLock()`.
 LOCK_TYPES = (type(threading.Lock()), type(threading.RLock()))
+# The classes themselves: during an exploration others have their names.
+_PRIMITIVES = (
+    *LOCK_TYPES, threading.Condition, threading.Event, threading.Semaphore, threading.Barrier,
+    threading.local, queue.Queue, queue.SimpleQueue,
+)  # fmt: skip
 
 
 class Slot:
@@ -28,12 +33,9 @@ class Slot:
         self.name = name
 
 
-def _is_shared(value: Any) -> bool:
-    kinds = (
-        threading.Condition, threading.Event, threading.Semaphore, threading.Barrier,
-        threading.local, queue.Queue, queue.SimpleQueue,
-    )  # fmt: skip
-    return isinstance(value, (*LOCK_TYPES, *kinds))
+def is_primitive(value: Any) -> bool:
+    """Whether it is a lock, a queue or the like, whose use is a step."""
+    return isinstance(value, _PRIMITIVES)
 
 
 def find_slots(functions: Iterable[Any], patched: dict[int, Any]) -> list[Slot]:
@@ -44,38 +46,43 @@ def find_slots(functions: Iterable[Any], patched: dict[int, Any]) -> list[Slot]:
     that ``from threading import Lock`` is seen too.
     """
     functions = list(functions)
-    roots = {_root(function) for function in functions} | {"__main__", "helpers"}
+    roots = {root(function) for function in functions} | {"__main__", "helpers"}
     slots: list[Slot] = []
     seen: set[int] = set()
     todo = collections.deque((function, None, "") for function in functions)
     while todo:
         value, put, name = todo.popleft()
-        if put is not None and (id(value) in patched or _is_shared(value)):
+        if put is None and is_primitive(value):
+            raise ValueError(
+                f"a {type(value).__name__} stands in a tuple or a set, where no schedule can have "
+                "its own: put it into a list, a dict or a variable"
+            )
+        if put is not None and (id(value) in patched or is_primitive(value)):
             slots.append(Slot(value, put, name))
         elif id(value) not in seen:
             seen.add(id(value))
-            todo.extend(_inside(value, roots))
+            todo.extend(inside(value, roots))
     return slots
 
 
-def _root(value: Any) -> str:
+def root(value: Any) -> str:
     """The top-level package in which a function, a method or an object's class is defined."""
     value = getattr(value, "func", value)
     module = getattr(value, "__module__", None) or type(value).__module__
     return str(module).partition(".")[0]
 
 
-def _inside(value: Any, roots: set[str]) -> list[tuple[Any, Any, str]]:
+def inside(value: Any, roots: set[str]) -> list[tuple[Any, Any, str]]:
     """What `value` refers to: (thing, how to replace it or None, its name)."""
     module = str(getattr(value, "__module__", ""))
     if module.startswith("helpers.explorer") and module != "helpers.explorer.scenarios":
         return []
     if isinstance(value, types.FunctionType):
-        return _in_function(value, roots) if _root(value) in roots else []
+        return _in_function(value, roots) if root(value) in roots else []
     if isinstance(value, types.MethodType):
         return [(value.__func__, None, ""), (value.__self__, None, "")]
     if isinstance(value, functools.partial):
-        return [(part, None, "") for part in (value.func, *value.args, *value.keywords.values())]
+        return [(value.func, None, ""), *_in_arguments(value), *inside(value.keywords, roots)]
     if isinstance(value, dict):
         return [(v, functools.partial(value.__setitem__, k), str(k)) for k, v in value.items()]
     if isinstance(value, list):
@@ -83,9 +90,20 @@ def _inside(value: Any, roots: set[str]) -> list[tuple[Any, Any, str]]:
         return [(v, functools.partial(put, i), f"item {i}") for i, v in enumerate(value)]
     if isinstance(value, (tuple, set, frozenset)):
         return [(v, None, "") for v in value]
-    if isinstance(value, types.ModuleType) or _root(value) not in roots:
+    if isinstance(value, types.ModuleType) or root(value) not in roots:
         return []
     return _in_object(value)
+
+
+def _in_arguments(value: functools.partial[Any]) -> list[tuple[Any, Any, str]]:
+    def put(number: int, new: Any) -> None:
+        arguments = [*value.args]
+        arguments[number] = new
+        state = (value.func, tuple(arguments), value.keywords, vars(value))
+        value.__setstate__(state)  # type: ignore[attr-defined]
+
+    found = enumerate(value.args)
+    return [(v, functools.partial(put, i), f"argument {i}") for i, v in found]
 
 
 def _in_object(value: Any) -> list[tuple[Any, Any, str]]:

@@ -71,6 +71,7 @@ class StepLock(Named):
         ):
             return False
         if not self._free():
+            run.touch(self.name, "r")
             return False
         self._take()
         return True
@@ -96,7 +97,9 @@ class StepLock(Named):
 
     def locked(self) -> bool:
         """Whether a thread holds it."""
-        self._is_own(Scheduler.here())
+        run = Scheduler.here()
+        if not self._is_own(run) and run is not None:
+            run.touch(self.name, "r")
         return self.owner is not None
 
     def __enter__(self) -> bool:

@@ -65,6 +65,7 @@ def _thread_start(thread: threading.Thread) -> None:
         name = f"thread {run.number('thread')}"
     thread._explored = run.add(name, thread.run)  # type: ignore[attr-defined]
     run.touch(name, "w")
+    run.share("a thread that another starts")
 
 
 def _thread_join(thread: threading.Thread, timeout: float | None = None) -> None:

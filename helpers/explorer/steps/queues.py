@@ -22,6 +22,10 @@ class _StepQueue(Named):
 
     def qsize(self) -> int:
         """As `queue.Queue.qsize`."""
+        the_run().touch(self.name, "r")
+        return self._size()
+
+    def _size(self) -> int:
         return int(self._qsize())  # type: ignore[attr-defined]
 
     def empty(self) -> bool:
@@ -50,14 +54,16 @@ class _StepQueue(Named):
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """As `queue.Queue.put`."""
-        if not self._wait("put into", block, timeout, lambda: not self.full()):
+        if not self._wait("put into", block, timeout, lambda: not 0 < self.maxsize <= self._size()):
             raise queue.Full
         self._put(item)  # type: ignore[attr-defined]
         self.unfinished_tasks += 1
+        if not isinstance(item, (type(None), bool, int, float, str, bytes)):
+            the_run().share(f"a {type(item).__name__} in {self.name}")
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """As `queue.Queue.get`."""
-        if not self._wait("get from", block, timeout, lambda: not self.empty()):
+        if not self._wait("get from", block, timeout, lambda: self._size() > 0):
             raise queue.Empty
         return self._get()  # type: ignore[attr-defined]
 

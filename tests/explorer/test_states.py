@@ -1,0 +1,328 @@
+"""States instead of schedules: every count is that of the full search."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import queue
+import random
+import sqlite3
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import ClassVar
+
+import pytest
+from ways import RULE, WAYS
+
+from helpers.explorer import Program, explore
+from helpers.explorer.scenarios import SCENARIOS, begin
+from helpers.explorer.steps.shared_objects import may_share
+
+BEGINS = ("", "BEGIN", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE")
+STATEMENTS = (
+    "SELECT value FROM counter",
+    "UPDATE counter SET value = value + 1",
+    "UPDATE counter SET value = 5",
+    "INSERT INTO counter VALUES (7)",
+    "DELETE FROM counter WHERE value > 5",
+    "PRAGMA user_version = 3",
+    "PRAGMA user_version",
+    "rows",
+    "many",
+    "copy",
+    "lock",
+    "put",
+    "get",
+)
+
+
+def count(path):
+    """Three steps that touch nothing in common with another thread's."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("SELECT value FROM counter")
+
+
+def both(program, **options):
+    """The full search and the one by states, as explorations."""
+    full = explore(program, merge=False, seconds=600, max_schedules=40_000, **options)
+    return full, explore(program, merge=True, seconds=600, **options)
+
+
+# -- every count is that of the full search ---------------------------------------------------
+
+
+@pytest.mark.parametrize("waiting", WAYS)
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_scenarios_count_the_same(mode, waiting):
+    merged = 0
+    for scenario in SCENARIOS:
+        full, states = both(scenario.program(mode), waiting=waiting)
+        assert full == states, scenario.name
+        merged += states.runs < full.schedules
+    assert merged > 5
+
+
+def random_program(number):
+    """Two or three threads that do what was drawn for this number."""
+    draw = random.Random(number)
+    shared = draw.random() < 0.25
+    lock, items = threading.Lock(), queue.Queue()
+    threads = draw.choice([2, 2, 3])
+    jobs = []
+    for _ in range(threads):
+        plan = [draw.choice(STATEMENTS) for _ in range(draw.randint(1, 6 - threads))]
+        last = draw.choice(["COMMIT", "ROLLBACK", "close"])
+        own = {"isolation_level": draw.choice([None, "DEFERRED", "IMMEDIATE"]), "timeout": 1.0}
+        start = draw.choice(BEGINS) if own["isolation_level"] is None else ""
+        jobs.append(functools.partial(_work, plan, start, last, own, lock, items, shared))
+    share = (lambda path: sqlite3.connect(path, check_same_thread=False)) if shared else None
+    return Program(
+        "counter", jobs, lambda end: True, journal_mode=draw.choice(["delete", "wal"]), share=share
+    )
+
+
+def _work(plan, start, last, own, lock, items, shared, given):
+    connection = given if shared else sqlite3.connect(given, **own)
+    try:
+        if start:
+            connection.execute(start)
+        for step in plan:
+            _do(connection, step, lock, items)
+        if last != "close" and connection.in_transaction:
+            connection.execute(last)
+    finally:
+        if not shared:
+            connection.close()
+
+
+def _do(connection, step, lock, items):
+    if step == "rows":
+        for (value,) in connection.execute("SELECT value FROM counter"):
+            connection.execute("UPDATE counter SET value = ?", (value + 2,))
+    elif step == "many":
+        connection.executemany("INSERT INTO counter VALUES (?)", [(1,), (8,)])
+    elif step == "copy":
+        (value,) = connection.execute("SELECT max(value) FROM counter").fetchone()
+        connection.execute("UPDATE counter SET value = ?", ((value or 0) + 1,))
+    elif step == "lock":
+        with lock:
+            connection.execute("SELECT count(*) FROM counter").fetchone()
+    elif step == "put":
+        items.put(1)
+    elif step == "get":
+        try:
+            items.get_nowait()
+        except queue.Empty:
+            connection.execute("UPDATE counter SET value = 9")
+    else:
+        connection.execute(step).fetchall()
+
+
+def agree(number):
+    """Whether both searches count the same for this number; None where the full is too long."""
+    waiting = RULE if number % 2 else "auto"
+    full = explore(
+        random_program(number), merge=False, max_schedules=2_000, seconds=60, waiting=waiting
+    )
+    if not full.complete:
+        return None
+    return full == explore(random_program(number), merge=True, waiting=waiting)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_random_programs_count_the_same(part):
+    answers = [agree(number) for number in range(part * 25, part * 25 + 25)]
+    assert False not in answers
+    assert answers.count(True) > 15
+
+
+def test_many_schedules_need_few_runs():
+    exploration = explore(Program("counter", [begin("DEFERRED")] * 3, lambda end: True))
+    assert exploration.schedules == 31_830
+    assert exploration.runs < 500
+
+
+# -- what threads share beside the database ----------------------------------------------------
+
+seen: list[str] = []
+last = ""
+
+
+class Box:
+    items: ClassVar[list[str]] = []
+
+
+def in_a_list(found=seen):
+    return lambda name: found.append(name), lambda: found[0]
+
+
+def in_a_default():
+    def put(name, found=[]):  # noqa: B006
+        found.append(name)
+        return found[0]
+
+    return put, lambda: put("")
+
+
+def in_a_global():
+    def put(name):
+        global last
+        last = last or name
+
+    return put, lambda: last
+
+
+def in_an_outer_name():
+    first = ""
+
+    def put(name):
+        nonlocal first
+        first = first or name
+
+    return put, lambda: first
+
+
+def in_a_class():
+    return lambda name: Box.items.append(name), lambda: Box.items[0]
+
+
+def in_an_attribute():
+    def put(name):
+        put.first = getattr(put, "first", name)
+
+    return put, lambda: put.first
+
+
+def in_a_module():
+    def put(name):
+        import os
+
+        os.environ.setdefault("FIRST", name)
+
+    def see():
+        import os
+
+        return os.environ["FIRST"]
+
+    return put, see
+
+
+def in_an_iterator():
+    numbers = itertools.count()
+    order = {}
+    return lambda name: order.setdefault(next(numbers), name), lambda: order[0]
+
+
+def in_a_cache():
+    @functools.lru_cache
+    def first():
+        return threading.current_thread().name
+
+    return lambda name: first(), first
+
+
+WAYS_TO_SHARE = (
+    in_a_list, in_a_default, in_a_global, in_an_outer_name, in_a_class, in_an_attribute,
+    in_a_module, in_an_iterator, in_a_cache,
+)  # fmt: skip
+
+
+def forget():
+    """What one schedule leaves must not reach the next."""
+    global last
+    last = ""
+    seen.clear()
+    Box.items.clear()
+    import os
+
+    os.environ.pop("FIRST", None)
+
+
+def who_was_first(share):
+    """Two threads that note their names in Python between two steps, and store the first."""
+
+    def made(path):
+        forget()
+        return path, *share()
+
+    def job(name, place):
+        path, put, see = place
+        count(path)
+        put(name)
+        count(path)
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            (value,) = connection.execute("SELECT value FROM counter").fetchone()
+            if value == 0:
+                connection.execute("UPDATE counter SET value = ?", (ord(see()),))
+            connection.execute("COMMIT")
+
+    jobs = {name: functools.partial(job, name) for name in "AB"}
+    return Program("counter", jobs, lambda end: True, share=made)
+
+
+@pytest.mark.parametrize("share", WAYS_TO_SHARE)
+def test_what_no_step_shows_is_found(share):
+    put, see = share()
+    assert may_share([lambda path: put("A"), lambda path: see()])
+    forget()
+
+
+@pytest.mark.parametrize("share", [in_a_list, in_an_outer_name, in_an_attribute])
+def test_merging_what_is_shared_would_count_wrongly(share):
+    full, states = both(who_was_first(share))
+    assert full != states
+    assert explore(who_was_first(share)) == full
+
+
+@pytest.mark.parametrize(
+    "job",
+    [count, begin("IMMEDIATE"), functools.partial(begin("DEFERRED"))],
+)
+def test_what_is_not_shared_is_not_found(job):
+    assert may_share([job, job]) == ""
+
+
+def test_objects_in_a_queue_are_shared():
+    items = queue.Queue()
+
+    def job(path):
+        items.put([])
+        count(path)
+
+    exploration = explore(Program("counter", [job, job], lambda end: True), merge=True)
+    assert exploration.runs == exploration.schedules
+
+
+@pytest.mark.parametrize("make", [Future, lambda: ThreadPoolExecutor(1).shutdown()])
+def test_futures_and_started_threads_are_shared(make):
+    def started(path):
+        helper = threading.Thread(target=count, args=(path,))
+        helper.start()
+        helper.join()
+
+    def future(path):
+        count(path)
+        make()
+        count(path)
+
+    for job in (started, future):
+        exploration = explore(Program("counter", [job, count], lambda end: True), merge=True)
+        assert exploration.runs == exploration.schedules
+
+
+def test_a_program_that_never_ends_is_searched_in_full():
+    def spin(path):
+        with closing(sqlite3.connect(path)) as connection:
+            while connection.execute("SELECT value FROM counter").fetchone() == (0,):
+                pass
+
+    def change(path):
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("UPDATE counter SET value = 1")
+
+    program = Program("counter", [spin, change], lambda end: True)
+    full, states = both(program, step_limit=25)
+    assert full == states
+    assert "endless" in full.counts
