@@ -200,6 +200,19 @@ def other_writers_are_kept_out_from_the_beginning(make, path):
 
 
 @check
+def where_another_holds_the_write_lock_sqlite_says_so(make, path):
+    connect = functools.partial(sqlite3.connect, timeout=0)
+    with closing(make(path, connect)) as strategy, closing(stranger(path)) as other:
+        strategy.write(increment)
+        other.execute("BEGIN IMMEDIATE")
+        with raises(sqlite3.OperationalError) as caught:
+            strategy.write(increment)
+        assert "database is locked" in str(caught[0])
+        other.execute("ROLLBACK")
+        is_fit(strategy, path)
+
+
+@check
 def the_path_is_kept_when_the_program_changes_its_folder(make, path):
     before = os.getcwd()
     os.chdir(os.path.dirname(path))
