@@ -16,6 +16,7 @@ from types import ModuleType
 
 #: Command -> one-line help. Each is a module of `helpers.commands`.
 COMMANDS = {
+    "explore": "run your own functions in every order of their SQL calls",
     "scenarios": "explore every scenario, compare with theory",
     "doctor": "check this installation and say what fixes it",
     "diagnose": "say what an error on standard input means",

@@ -5,7 +5,8 @@
     Stage(program).run("A B B")   # one schedule, step by step
 
 A step is one SQL call, or one call of Python's own primitives (a lock, a queue, `sleep`).
-`tasks` does the same for tasks of asyncio; `scenarios` holds the programs whose counts are known.
+`tasks` does the same for tasks of asyncio; `scenarios` holds the programs whose counts are known;
+`saved` keeps a schedule in a file.
 `Runner`, `RoundRobin` and `DepthFirst` run single schedules of one's own choice, for checks.
 """
 
@@ -22,6 +23,6 @@ from helpers.explorer.stage import Stage
 __all__ = [
     "CLOSER", "DepthFirst", "Diverged", "Ending", "Exploration", "NamedThread", "Outcome",
     "Program", "RoundRobin", "Run", "Runner", "Schedule", "ScheduleError", "Scheduler",
-    "SchedulerGame", "Stage", "Step", "explore", "gc_paused", "replay", "scenarios", "tasks",
-    "told",
+    "SchedulerGame", "Stage", "Step", "explore", "gc_paused", "replay", "saved", "scenarios",
+    "tasks", "told",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ import cloudpickle
 from helpers.explorer.engine.confinement import Sharing
 from helpers.explorer.program import Program
 from helpers.explorer.runner import Runner
-from helpers.explorer.search import Node, Tally, depth_first, split
+from helpers.explorer.search import Below, Node, Search, Tally, depth_first, split
 
 #: Subtrees per worker: enough that the last one to finish does not keep the rest waiting.
 PARTS_PER_WORKER = 16
@@ -35,14 +35,8 @@ class Job:
     program: Program
     waiting: str
     step_limit: int
-    reduce: bool
+    search: Search
     sharing: Sharing
-    merge: bool = False
-
-    @property
-    def tracks(self) -> bool:
-        """Whether each step has to note what it touches."""
-        return self.reduce or self.merge
 
 
 def spread(tally: Tally, job: Job, executor: Executor) -> Iterator[Tally]:
@@ -50,8 +44,8 @@ def spread(tally: Tally, job: Job, executor: Executor) -> Iterator[Tally]:
     workers = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
     # The parts are handed out outside of the `with`: a process that is forked now must not
     # inherit a run in progress.
-    with Runner(job.program, job.waiting, job.step_limit, job.tracks, job.sharing) as runner:
-        roots = split(runner, job.reduce, PARTS_PER_WORKER * workers)
+    with Runner(job.program, job.waiting, job.step_limit, job.search.tracks, job.sharing) as runner:
+        roots = split(runner, job.search, PARTS_PER_WORKER * workers)
     batches = _batches(roots, PARTS_PER_WORKER * workers)
     payload = cloudpickle.dumps(job)
     futures: list[Future[bytes]] = [
@@ -78,10 +72,11 @@ def explore_parts(job_bytes: bytes, roots_bytes: bytes) -> bytes:
     """Run every schedule below some roots: what a worker does. Takes and returns pickles."""
     job: Job = cloudpickle.loads(job_bytes)
     tally = Tally()
+    known: dict[object, Below] = {}
     give_up = time.monotonic() + GIVE_UP
-    with Runner(job.program, job.waiting, job.step_limit, job.tracks, job.sharing) as runner:
+    with Runner(job.program, job.waiting, job.step_limit, job.search.tracks, job.sharing) as runner:
         for root in cloudpickle.loads(roots_bytes):
-            for _ in depth_first(runner, tally, job.reduce, root, job.merge):
+            for _ in depth_first(runner, tally, job.search, root, known):
                 if time.monotonic() > give_up:
                     raise TimeoutError("a part of the exploration took more than an hour")
     result: bytes = cloudpickle.dumps(tally)

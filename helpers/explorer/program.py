@@ -23,6 +23,9 @@ Schedule = tuple[str, ...]
 #: Kinds of outcome, the worst first; `Outcome.kind` explains them.
 KINDS = ("wrong", "deadlock", "endless", "error", "right")
 
+#: Those that refute a program's claim.
+FAILURES = KINDS[:3]
+
 #: One logical step lasts one millisecond in a history, so that pictures never change.
 STEP_NS = 1_000_000
 
@@ -174,6 +177,11 @@ class Outcome:
         return "error" if self.raised else "right"
 
     @property
+    def is_failure(self) -> bool:
+        """Whether it refutes the program's claim."""
+        return self.kind in FAILURES
+
+    @property
     def text(self) -> str:
         """The outcome on one line."""
         if self.ended != "finished":
@@ -245,6 +253,18 @@ class Run:
             )
             history.add(call)
         return history
+
+    def __str__(self) -> str:
+        """The steps, one on each line, and how it ended."""
+        lines = [f"{number:>3}  {text}" for number, text in enumerate(self.texts(), start=1)]
+        return "\n".join([*lines, self.outcome.text if self.outcome else "not at its end"])
+
+    def texts(self) -> list[str]:
+        """Each step on one line: thread, call, and what it came to."""
+        return [
+            f"{step.thread}  {step.label}  {step.error.message if step.error else step.outcome}"
+            for step in self.steps
+        ]
 
     def _is_retried(self, number: int) -> bool:
         """Whether a later step goes on with the call that waits in step `number`."""

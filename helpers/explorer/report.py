@@ -7,16 +7,16 @@ import html
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from helpers.display import Table, progress
 from helpers.explorer import parallel
 from helpers.explorer.engine.confinement import FoundShared, sharing_of
 from helpers.explorer.engine.states import CannotMerge
-from helpers.explorer.program import KINDS, Outcome, Program, Run, Schedule
+from helpers.explorer.program import FAILURES, KINDS, Outcome, Program, Run, Schedule
 from helpers.explorer.runner import STEP_LIMIT, Replay, Runner
-from helpers.explorer.search import Tally, depth_first, sample
+from helpers.explorer.search import Search, Tally, depth_first, sample
 from helpers.explorer.steps.shared_objects import may_share
 from helpers.explorer.steps.waiting import choose
 
@@ -30,9 +30,6 @@ MAX_SECONDS = 120.0
 
 #: Seconds after which progress is shown: a machine under load must not show what another does not.
 SHOW_AFTER = 3.0
-
-#: Kinds of outcome that refute a program's claim.
-FAILURES = ("wrong", "deadlock", "endless")
 
 _MEANING = {
     "wrong": "breaks the promise",
@@ -56,6 +53,8 @@ class Exploration:
         complete: every schedule was run.
         covered: the share of the tree that was run, 0..1, branches weighed equally.
         reduced: one schedule stands for all that differ in the order of independent steps.
+        preemptions: how many switches away from a thread that could go on a schedule may have
+            to be run, None for any number; `proved` and `complete` are for those schedules.
         seed: of a random exploration, else None.
         waiting: how waiting was decided, ``"busy handler"`` or ``"rule"``.
         seconds: how long it took.
@@ -78,6 +77,7 @@ class Exploration:
     pruned: int
     steps: int
     unseen: str = ""
+    preemptions: int | None = None
 
     def __eq__(self, other: object) -> bool:
         """Whether both found the same; how long that took does not count."""
@@ -117,7 +117,7 @@ class Exploration:
     @property
     def failing(self) -> Schedule | None:
         """The first schedule that refutes the claim, None if none was found."""
-        return next((s for o, _, s in self.outcomes if o.kind in FAILURES), None)
+        return next((s for o, _, s in self.outcomes if o.is_failure), None)
 
     def example(self, kind: str) -> Schedule | None:
         """The first schedule with that kind of outcome (see `Outcome.kind`), None if none."""
@@ -133,6 +133,16 @@ class Exploration:
         if schedule is None:
             raise ValueError("no schedule failed: name the one to replay")
         return replay(self.program, schedule, self.waiting)
+
+    def assert_proved(self) -> None:
+        """For a test: pass if the claim was proved.
+
+        Raises:
+            AssertionError: if not, with the verdict, how the schedules end, and a failing one.
+        """
+        if not self.proved:
+            steps = f"\n\n{self.replay()}" if self.failing else ""
+            raise AssertionError(f"{self}{steps}")
 
     @property
     def verdict(self) -> str:
@@ -155,8 +165,11 @@ class Exploration:
         standing = " that stand for all" if self.reduced else ""
         waits = "Waits for the file" if self.program.expire else "Waits"
         length = "too short" if self.program.expire else "long enough"
+        limit, bound = self.preemptions, ""
+        if limit is not None:
+            bound = f" with at most {limit} preemption{'s' if limit != 1 else ''}"
         return (
-            f"Proved: {claim}, in every order of the steps ({of}{standing}).{seen} "
+            f"Proved: {claim}, in every order of the steps{bound} ({of}{standing}).{seen} "
             "Steps are SQL calls and Python's locks, queues and sleeps. "
             f"{waits} are taken to be {length}."
         )
@@ -204,6 +217,7 @@ def explore(
     step_limit: int = STEP_LIMIT,
     show: bool = True,
     merge: bool | None = None,
+    preemptions: int | None = None,
 ) -> Exploration:
     """Run `program` in every order of its steps, each time from a fresh database.
 
@@ -225,30 +239,36 @@ def explore(
             same. By default where the threads are seen to share nothing but the database, locks
             and queues of plain values. True says that they share nothing else; where one starts
             a thread, makes a future or shares SQLite's cache, states are never merged.
+        preemptions: only schedules with at most so many preemptions: switches away from a
+            thread that could go on. Most bugs need one or two (CHESS: Musuvathi and Qadeer,
+            PLDI 2007). Not with `reduce` or `seed`.
 
     Raises:
         Diverged: if the same schedule led to another step than before.
-        ValueError: if `max_schedules` or `seconds` is not positive, or `seed` is given
-            together with `executor`.
+        ValueError: if `max_schedules` or `seconds` is not positive, `preemptions` negative,
+            or one excludes the other: `seed` with `executor`, `preemptions` with both.
     """
-    if max_schedules < 1 or seconds <= 0:
-        raise ValueError("max_schedules and seconds must be positive")
+    if max_schedules < 1 or seconds <= 0 or (preemptions or 0) < 0:
+        raise ValueError("max_schedules and seconds must be positive, preemptions not negative")
     if seed is not None and executor is not None:
         raise ValueError("a random exploration is not spread: leave out seed= or executor=")
+    if preemptions is not None and (reduce or seed is not None):
+        raise ValueError("preemptions= goes neither with reduce= nor with seed=: leave one out")
     began = time.perf_counter()
     name = choose(waiting).name
     sharing = sharing_of(program)
-    merge = _merges(program, merge) and not reduce and seed is None
+    merges = _merges(program, merge) and not reduce and seed is None
+    how = Search(reduce, merges, preemptions)
     while True:
         tally = Tally()
         try:
             if executor is not None:
-                job = parallel.Job(program, name, step_limit, reduce, sharing, merge)
+                job = parallel.Job(program, name, step_limit, how, sharing)
                 _until(parallel.spread(tally, job, executor), began, max_schedules, seconds, show)
             else:
-                with Runner(program, name, step_limit, track=reduce or merge) as runner:
+                with Runner(program, name, step_limit, track=how.tracks) as runner:
                     search = (
-                        depth_first(runner, tally, reduce, merge=merge)
+                        depth_first(runner, tally, how)
                         if seed is None
                         else sample(runner, tally, seed)
                     )
@@ -256,13 +276,13 @@ def explore(
         except FoundShared as found:  # what was run does not count: begin anew
             sharing.found.add(found.thing)
         except CannotMerge as found:
-            sharing.beside, merge = str(found), False
+            sharing.beside, how = str(found), replace(how, merge=False)
         else:
             # How many steps a schedule may still take is no part of a state.
-            if merge and any(outcome.kind == "endless" for outcome in tally.outcomes):
-                merge = False
+            if how.merge and any(outcome.kind == "endless" for outcome in tally.outcomes):
+                how = replace(how, merge=False)
                 continue
-            return report(program, tally, reduce, seed, name, time.perf_counter() - began)
+            return report(program, tally, how, seed, name, time.perf_counter() - began)
 
 
 def _merges(program: Program, asked: bool | None) -> bool:
@@ -304,7 +324,7 @@ def _until(
 
 
 def report(
-    program: Program, tally: Tally, reduce: bool, seed: int | None, waiting: str, seconds: float
+    program: Program, tally: Tally, how: Search, seed: int | None, waiting: str, seconds: float
 ) -> Exploration:
     """What the search counted, as an `Exploration`; the arguments are its fields."""
     rows = [(outcome, count, example) for outcome, (count, example) in tally.outcomes.items()]
@@ -315,7 +335,7 @@ def report(
         outcomes=tuple(rows),
         complete=tally.complete,
         covered=tally.covered,
-        reduced=reduce,
+        reduced=how.reduce,
         seed=seed,
         waiting=waiting,
         seconds=seconds,
@@ -323,4 +343,5 @@ def report(
         pruned=tally.pruned,
         steps=tally.steps,
         unseen=tally.unseen,
+        preemptions=how.preemptions,
     )

@@ -291,22 +291,22 @@ class Replay:
             return None
         name = self.schedule[position]
         if name not in offers:
-            retry = self._before_timeout(scheduler, name, offers)
+            retry = before_timeout(scheduler, name, offers)
             if retry is None:
                 raise ScheduleError(f"step {position + 1}: {_why_not(scheduler, name, offers)}")
             return retry
         return name
 
-    @staticmethod
-    def _before_timeout(scheduler: Scheduler, name: str, offers: list[str]) -> str | None:
-        """A thread that has to try again, in vain, before anybody's timeout can expire."""
-        if not name.endswith(TIMEOUT):
-            return None
-        threads = scheduler.threads
-        return next((o for o in offers if o in threads and threads[o].waiting is not None), None)
-
     def erased(self, name: str) -> None:
         """The chosen thread still waits; `pick` is asked again and says so."""
+
+
+def before_timeout(scheduler: Scheduler, name: str, offers: list[str]) -> str | None:
+    """A thread that has to try again, in vain, before the timeout `name` can expire; or None."""
+    if not name.endswith(TIMEOUT):
+        return None
+    threads = scheduler.threads
+    return next((o for o in offers if o in threads and threads[o].waiting is not None), None)
 
 
 class RoundRobin:

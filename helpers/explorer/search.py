@@ -14,13 +14,13 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from helpers.explorer.engine.scheduler import TIMEOUT, Diverged, Scheduler
 from helpers.explorer.engine.states import state_of
 from helpers.explorer.program import Outcome, Schedule, Step
-from helpers.explorer.runner import Runner
+from helpers.explorer.runner import Runner, before_timeout
 
 #: What a step touched: resource -> ``r`` or ``w``.
 Footprint = dict[str, str]
@@ -31,6 +31,29 @@ def independent(one: Footprint, other: Footprint) -> bool:
     if "everything" in one or "everything" in other:
         return False
     return not any(name in other and "w" in (mode, other[name]) for name, mode in one.items())
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to search; see `helpers.explorer.explore`.
+
+    reduce: use sleep sets. merge: do not run on from a state again, but count what was found
+    below it. preemptions: at most so many switches away from a thread that could go on; None
+    for no limit.
+    """
+
+    reduce: bool = False
+    merge: bool = False
+    preemptions: int | None = None
+
+    @property
+    def tracks(self) -> bool:
+        """Whether each step has to note what it touches."""
+        return self.reduce or self.merge
+
+
+#: Every schedule, each by a run of its own.
+IN_FULL = Search()
 
 
 @dataclass(slots=True)
@@ -55,8 +78,9 @@ class Node:
 
     `options` are the threads worth trying here, `position` the one being tried; `asleep`
     maps threads that need not be tried to the footprint of the step that they would take;
-    `done` the same for those tried before. `label` is the chosen thread's step. `state` is its
-    key where states are merged, `below` what was found so far in the branches left behind.
+    `done` the same for those tried before. `label` is the chosen thread's step. `going` is the
+    thread that ran last, if it could go on; `spent` counts the preemptions before. `state` is
+    the key where states are merged, `below` what was found so far in the branches left behind.
     """
 
     options: list[str]
@@ -64,13 +88,20 @@ class Node:
     position: int = 0
     label: str = ""
     done: dict[str, Footprint] = field(default_factory=dict)
-    state: bytes = b""
-    below: Below = field(default_factory=lambda: Below())
+    going: str = ""
+    spent: int = 0
+    state: object = None
+    below: Below = field(default_factory=Below)
 
     @property
     def choice(self) -> str:
         """The thread being tried."""
         return self.options[self.position]
+
+    @property
+    def preempts(self) -> bool:
+        """Whether that switches away from a thread that could go on."""
+        return bool(self.going) and self.choice != self.going
 
 
 class Standing(Protocol):
@@ -101,45 +132,64 @@ class DepthFirst:
     """The policy of the search: replays the choices on its stack, then tries new ones.
 
     Args:
-        reduce: use sleep sets.
+        search: what to leave out.
         root: nodes whose choices stand fixed; the search covers what lies below them.
         depth: do not go deeper than this many steps; None for no limit.
-        merge: do not explore a state again, but count what was found below it.
+        known: states and what lies below them, by the searches of other parts of the tree.
     """
 
     def __init__(
         self,
-        reduce: bool = False,
+        search: Search = IN_FULL,
         root: list[Node] | None = None,
         depth: int | None = None,
-        merge: bool = False,
+        known: dict[object, Below] | None = None,
     ) -> None:
-        self.reduce, self.merge = reduce, merge
-        self.known: dict[bytes, Below] = {}
+        self.search = search
+        self.known = {} if known is None else known
         self.met: Below | None = None  # where the run at hand came to a known state
         self.nodes: list[Node] = list(root or ())
         self.fixed = len(self.nodes)
         self.depth = depth
         self.pruned = False  # the run at hand leads only where another one has been
+        self.in_vain = False  # a retry is under way that failed before, when its node was made
 
     def pick(self, run: Played, offers: list[str]) -> str | None:
         """The recorded choice, or the first untried one; None where nothing new lies below."""
         level = len(run.schedule)
+        if self.in_vain:
+            raise Diverged(f"{_DIVERGED}: {run.schedule[-1]} need not wait where it had to before")
         if level < len(self.nodes):
             return self._replay(run, self.nodes[level], offers)
         if self.pruned or level == self.depth:
             return None
-        state = state_of(run) if self.merge and isinstance(run, Scheduler) else b""
-        if state in self.known:
-            self.met, self.pruned = self.known[state], True
+        node = self._new(run, offers)
+        if node.state in self.known:
+            self.met, self.pruned = self.known[node.state], True
             return None
-        asleep = self._sleeping(run) if self.reduce else {}
-        options = [name for name in offers if name not in asleep]
-        if not options:
+        limit = self.search.preemptions
+        if limit is not None and node.going and node.spent == limit:
+            offers = [node.going]
+        node.options = [name for name in offers if name not in node.asleep]
+        if not node.options:
             self.pruned = True
             return None
-        self.nodes.append(node := Node(options, asleep, state=state))
+        self.nodes.append(node)
         return self._record(run, node)
+
+    def _new(self, run: Played, offers: list[str]) -> Node:
+        """The node at which the run stands, without its options."""
+        node = Node([], self._sleeping(run) if self.search.reduce else {})
+        if not isinstance(run, Scheduler):
+            return node
+        if self.search.preemptions is not None and self.nodes:
+            last = self.nodes[-1]
+            name = last.choice.removesuffix(TIMEOUT)
+            node.spent = last.spent + last.preempts
+            node.going = name if name in offers and not run.threads[name].waiting else ""
+        if self.search.merge:
+            node.state = (state_of(run), node.going, node.spent)
+        return node
 
     def _record(self, run: Played, node: Node) -> str:
         node.label = run.threads[node.choice.removesuffix(TIMEOUT)].label
@@ -147,6 +197,11 @@ class DepthFirst:
 
     def _replay(self, run: Played, node: Node, offers: list[str]) -> str:
         choice = node.choice
+        if choice not in offers and isinstance(run, Scheduler):
+            retry = before_timeout(run, choice, offers)
+            if retry is not None:
+                self.in_vain = True
+                return retry
         if choice not in offers:
             raise Diverged(f"{_DIVERGED}: {choice} cannot go on where it could before")
         label = run.threads[choice.removesuffix(TIMEOUT)].label
@@ -166,6 +221,9 @@ class DepthFirst:
 
     def erased(self, name: str) -> None:
         """A retry failed: it is no choice at this node, and never was."""
+        if self.in_vain:
+            self.in_vain = False
+            return
         node = self.nodes[-1]
         del node.options[node.position]
         node.label = ""
@@ -189,7 +247,7 @@ class DepthFirst:
     def _leave(self, known: bool) -> None:
         """All branches of the last node have been tried: remember what lies below it."""
         node = self.nodes.pop()
-        if self.merge and known:
+        if self.search.merge and known:
             self.known[node.state] = node.below
             if self.nodes:
                 self.nodes[-1].below.add(node.below, 1)
@@ -289,15 +347,16 @@ class Tally:
 def depth_first(
     runner: Runner,
     tally: Tally,
-    reduce: bool,
+    search: Search = IN_FULL,
     root: list[Node] | None = None,
-    merge: bool = False,
+    known: dict[object, Below] | None = None,
 ) -> Iterator[Tally]:
     """Run every schedule below `root`; yields the tally after each run.
 
-    At the end `tally.complete` is True. Stop iterating to stop the search.
+    At the end `tally.complete` is True. Stop iterating to stop the search. `known` is for
+    further calls with the same tally.
     """
-    policy = DepthFirst(reduce, root, merge=merge)
+    policy = DepthFirst(search, root, known=known)
     while True:
         scheduler, outcome = runner.run(policy)
         depth = len(scheduler.schedule)
@@ -333,24 +392,30 @@ def sample(runner: Runner, tally: Tally, seed: int, length: int = 30) -> Iterato
         yield tally
 
 
-def split(runner: Runner, reduce: bool, parts: int) -> list[list[Node]]:
+def split(runner: Runner, search: Search, parts: int) -> list[list[Node]]:
     """The tree cut into subtrees, in the order of the search: at least `parts`, if it is deep.
 
     Each is the list of nodes that lead to it, to be given to `depth_first` as its root.
     """
     depth = 1
     while True:
-        roots = list(_roots(runner, reduce, depth))
+        roots = list(_roots(runner, search, depth))
         if len(roots) >= parts or depth > 12:
             return roots
         depth += 1
 
 
-def _roots(runner: Runner, reduce: bool, depth: int) -> Iterator[list[Node]]:
-    policy = DepthFirst(reduce, depth=depth)
+def _roots(runner: Runner, search: Search, depth: int) -> Iterator[list[Node]]:
+    policy = DepthFirst(replace(search, merge=False), depth=depth)
     while True:
         scheduler, _ = runner.run(policy)
         if not policy.pruned:
-            yield [Node([n.choice], dict(n.asleep), 0, n.label, dict(n.done)) for n in policy.nodes]
+            yield [_fixed(node) for node in policy.nodes]
         if not policy.advance(scheduler):
             return
+
+
+def _fixed(node: Node) -> Node:
+    """A copy in which the choice at hand is the only one."""
+    asleep, done = dict(node.asleep), dict(node.done)
+    return replace(node, options=[node.choice], position=0, asleep=asleep, done=done)

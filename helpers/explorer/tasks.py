@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.explorer.engine.scheduler import ScheduleError
 from helpers.explorer.program import Outcome, Program, Step, rows_text
 from helpers.explorer.report import Exploration, report
-from helpers.explorer.search import DepthFirst, Tally
+from helpers.explorer.search import IN_FULL, DepthFirst, Tally
 from helpers.explorer.steps.statements import one_line
 from helpers.history import CallError
 
@@ -58,7 +58,7 @@ def explore(program: Program, max_schedules: int = 10_000) -> Exploration:
     """
     began, tally = time.perf_counter(), Tally()
     in_own_loop(lambda: _explore(program, tally, max_schedules))
-    return report(program, tally, False, None, "await", time.perf_counter() - began)
+    return report(program, tally, IN_FULL, None, "await", time.perf_counter() - began)
 
 
 def replay(program: Program, schedule: str | Sequence[str]) -> pd.DataFrame:

@@ -59,7 +59,7 @@ def pairs(job, mode, windows):
     with tempfile.TemporaryDirectory(dir=_memory_folder()) as folder, Runner(what) as runner:
         path = os.path.join(folder, "database.db")
         schedules = itertools.chain.from_iterable(
-            depth_first(runner, Tally(), False) for _ in itertools.count()
+            depth_first(runner, Tally()) for _ in itertools.count()
         )
         for _ in range(windows):
             yield (
@@ -108,7 +108,7 @@ def memory(schedules=100_000):
 
     process, seen = psutil.Process(), {}
     with Runner(program(begin("IMMEDIATE"), 5)) as runner:
-        for tally in depth_first(runner, Tally(), False):
+        for tally in depth_first(runner, Tally()):
             if tally.schedules in (1000, schedules // 4, schedules // 2, schedules):
                 seen[tally.schedules] = round(process.memory_info().rss / 2**20, 1)
             if tally.schedules >= schedules:

@@ -577,6 +577,52 @@ def test_limits_must_be_positive(limits):
         explore(program(increment), **limits)
 
 
+# -- few preemptions ---------------------------------------------------------------------------
+
+
+def preemptions(schedule, steps):
+    """Switches away from a thread of `schedule` that has not taken all its `steps`."""
+    left, last, switches = dict.fromkeys(schedule, steps), "", 0
+    for name in schedule:
+        switches += bool(last) and name != last and left[last] > 0
+        left[name] -= 1
+        last = name
+    return switches
+
+
+@pytest.mark.parametrize("merge", [False, True])
+@pytest.mark.parametrize("threads", [2, 3])
+def test_a_limit_of_preemptions_leaves_out_exactly_what_has_more(threads, merge):
+    names = "ABC"[:threads] * 2
+    needed = Counter(preemptions(order, 2) for order in set(itertools.permutations(names)))
+    what = program(*[autocommit] * threads)
+    for limit in range(4):
+        found = explore(what, preemptions=limit, merge=merge)
+        assert found.schedules == sum(needed[n] for n in range(limit + 1))
+    assert explore(what, preemptions=limit + 1, merge=merge) == explore(what, merge=merge)
+
+
+@pytest.mark.parametrize("job", [begin("IMMEDIATE"), begin("DEFERRED")])
+def test_a_thread_that_waits_is_not_preempted(job):
+    found = explore(program(job, job), preemptions=0)
+    assert found.schedules >= 2
+    assert found.counts.keys() == {"right"}
+    for limit in (1, 2):
+        one, other = (explore(program(job, job), preemptions=limit, merge=m) for m in (True, False))
+        assert one == other
+
+
+def test_the_verdict_names_the_limit_of_preemptions():
+    found = explore(program(begin("IMMEDIATE"), begin("IMMEDIATE")), preemptions=1)
+    assert "in every order of the steps with at most 1 preemption (" in found.verdict
+
+
+@pytest.mark.parametrize("other", [{"reduce": True}, {"seed": 1}, {"preemptions": -1}])
+def test_a_limit_of_preemptions_that_makes_no_sense_is_refused(other):
+    with pytest.raises(ValueError, match="preemptions"):
+        explore(program(increment), **{"preemptions": 1, **other})
+
+
 # -- what is reported --------------------------------------------------------------------------
 
 
@@ -586,6 +632,14 @@ def test_a_limit_leaves_it_not_proved_and_says_how_much_was_covered():
     assert 0 < exploration.covered < 0.5
     assert "Not proved" in exploration.verdict
     assert "% of the tree" in exploration.verdict
+
+
+def test_a_test_fails_with_the_schedule_that_breaks_the_claim():
+    explore(program(begin("IMMEDIATE"), begin("IMMEDIATE"))).assert_proved()
+    with pytest.raises(AssertionError, match=r"Refuted: .*\n\n  1  A  SELECT value FROM counter"):
+        explore(program(autocommit, autocommit)).assert_proved()
+    with pytest.raises(AssertionError, match="Not proved"):
+        explore(program(begin("IMMEDIATE"), autocommit), max_schedules=1).assert_proved()
 
 
 def test_verdicts_name_the_claim_the_count_and_the_granularity():

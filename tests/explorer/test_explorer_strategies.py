@@ -376,7 +376,7 @@ def test_what_a_program_would_do_at_exit_goes_with_its_run():
 
 def test_a_run_leaves_nothing_to_the_garbage_collector():
     with Runner(counter(autocommit, autocommit)) as runner:
-        search = depth_first(runner, Tally(), False)
+        search = depth_first(runner, Tally())
         next(search)
         gc.collect()
         gc.disable()

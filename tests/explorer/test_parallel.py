@@ -9,7 +9,7 @@ import pytest
 
 from helpers.explorer import Program, Runner, explore, scenarios
 from helpers.explorer.scenarios import begin, no_increment_lost
-from helpers.explorer.search import split
+from helpers.explorer.search import Search, split
 
 CASES = [
     pytest.param(scenario.program(mode), id=f"{scenario.name}-{mode}")
@@ -34,6 +34,14 @@ def test_two_processes_find_what_one_finds(program, processes):
 def test_two_processes_find_what_one_finds_when_reduced(name, processes):
     program = next(s for s in scenarios.SCENARIOS if s.name == name).program("delete")
     assert explore(program, executor=processes, reduce=True) == explore(program, reduce=True)
+
+
+@pytest.mark.parametrize("limit", [0, 1])
+def test_two_processes_find_what_one_finds_with_few_preemptions(limit, processes):
+    program = Program("counter", [begin("IMMEDIATE")] * 3, no_increment_lost)
+    one = explore(program, preemptions=limit)
+    assert explore(program, executor=processes, preemptions=limit) == one
+    assert one.schedules < explore(program).schedules
 
 
 def test_the_pool_that_this_system_makes_by_default_works_too():
@@ -94,7 +102,7 @@ def test_threads_cannot_explore_side_by_side():
 def test_the_parts_cover_the_tree_without_overlap():
     program = Program("counter", [begin("")] * 2, no_increment_lost)
     with Runner(program) as runner:
-        roots = split(runner, False, 8)
+        roots = split(runner, Search(), 8)
     prefixes = [tuple(node.choice for node in root) for root in roots]
     assert len(prefixes) >= 8
     for one in prefixes:

@@ -137,6 +137,24 @@ def test_random_programs_count_the_same(part):
     assert answers.count(True) > 15
 
 
+def test_retries_in_vain_before_a_timeout_are_made_again():
+    # A and B wait for each other; C begins to wait after them and changes no lock.
+    def reader(path):
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("BEGIN")
+            connection.execute("PRAGMA user_version").fetchone()
+            connection.execute("UPDATE counter SET value = 9")
+
+    def blind(path):
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("DELETE FROM counter WHERE value > 5")
+
+    program = Program("counter", [begin("IMMEDIATE"), reader, blind], lambda end: True)
+    full, states = both(program, waiting=RULE)
+    assert full == states
+    assert any(name.endswith(":timeout") for _, _, run in full.outcomes for name in run)
+
+
 def test_many_schedules_need_few_runs():
     exploration = explore(Program("counter", [begin("DEFERRED")] * 3, lambda end: True))
     assert exploration.schedules == 31_830
