@@ -308,11 +308,15 @@ def test_a_sleeper_lets_somebody_else_go_first():
 
 def test_kinds_of_statements():
     kinds = {
-        "SELECT * FROM t": "read", "-- note\n select 1": "other", "/* x */ INSERT INTO t": "insert",
+        "SELECT * FROM t": "read", "-- note\n select 1": "look", "/* x */ INSERT INTO t": "insert",
         "WITH x AS (SELECT 1) UPDATE t": "change", "begin immediate": "begin immediate",
         "BEGIN": "begin", "END": "commit", "rollback;": "end", "ROLLBACK TO s": "other",
-        "PRAGMA busy_timeout": "other", "CREATE TABLE t (i)": "change", "": "other",
+        "PRAGMA busy_timeout": "look", "CREATE TABLE t (i)": "change", "": "other",
         "DELETE FROM t RETURNING i": "returning", "COMMIT;": "commit",
+        "PRAGMA journal_mode": "look", "pragma main.user_version ;": "look",
+        "PRAGMA user_version = 3": "other", "PRAGMA journal_mode(wal)": "other",
+        "PRAGMA wal_checkpoint": "other", "PRAGMA cache_size=8": "look",
+        "PRAGMA table_info(t)": "look", "PRAGMA foreign_keys=1": "flag",
     }  # fmt: skip
     assert {sql: kind_of(sql) for sql in kinds} == kinds
 

@@ -270,7 +270,7 @@ def test_pragmas_that_are_no_steps_touch_no_file(tmp_path):
         holder.execute("BEGIN EXCLUSIVE")
         for name in names:
             assert kind_of(f"PRAGMA {name} = 1") == "flag"
-            assert kind_of(f"PRAGMA {name}") == "other"
+            assert kind_of(f"PRAGMA {name}") == "look"
             other.execute(f"PRAGMA {name} = 1")
         other.execute("PRAGMA query_only = 0")
         with pytest.raises(sqlite3.OperationalError, match="locked"):

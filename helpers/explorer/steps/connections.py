@@ -276,7 +276,7 @@ class SteppingConnection(WatchedConnection):
             self._touch_file("r", "r")
         if before == after:
             if before == 0 and kind not in ("begin", "commit", "end"):
-                self._touch_file(*(("r", "") if kind == "read" else ("w", "w")))
+                self._touch_file(*(("r", "") if kind in ("read", "look") else ("w", "w")))
         elif 2 in (before, after):
             self._touch_file("w" if before == 2 or lock == 4 else "r", "w")
         else:

@@ -15,6 +15,13 @@ _FLAG = re.compile(
     r"(query_only|foreign_keys|recursive_triggers|trusted_schema|ignore_check_constraints|"
     r"reverse_unordered_selects|automatic_index|defer_foreign_keys)\s*[=(]"
 )
+#: PRAGMAs that change something for others, or may, even without a value.
+_ACTS = {"wal_checkpoint", "incremental_vacuum", "optimize"}
+#: PRAGMAs whose value is a table's name, or a setting of the connection alone.
+_OWN = {
+    "busy_timeout", "cache_size", "cache_spill", "foreign_key_list", "index_info", "index_list",
+    "mmap_size", "synchronous", "table_info", "table_xinfo", "temp_store",
+}  # fmt: skip
 _CHANGES = {"insert", "update", "delete", "replace"}
 
 
@@ -36,7 +43,7 @@ class Statement(NamedTuple):
 def classify(sql: str) -> Statement:
     """Classify one statement; kept, for each schedule runs the same ones again."""
     kind = kind_of(sql)
-    found = _BUSY_TIMEOUT.search(sql) if kind == "other" else None
+    found = _BUSY_TIMEOUT.search(sql) if kind == "look" else None
     seconds = int(found.group(1)) / 1000 if found else None
     return Statement(one_line(sql), kind, begins_implicitly(sql), seconds)
 
@@ -48,7 +55,8 @@ def kind_of(sql: str) -> str:
     transaction by itself); ``returning`` (those with a RETURNING clause); ``change`` (other
     writes, DDL); ``begin``, ``begin immediate``,
     ``begin exclusive``; ``commit``; ``end`` (ROLLBACK); ``flag`` (a PRAGMA that sets a flag of the
-    connection); ``other`` (other PRAGMAs, SAVEPOINT, …).
+    connection); ``look`` (PRAGMAs that change nothing for others, SELECT without a table);
+    ``other`` (other PRAGMAs, SAVEPOINT, …).
     """
     comment = _COMMENTS.match(sql)
     words = sql[comment.end() if comment else 0 :].lower().replace(";", " ").split()
@@ -58,7 +66,7 @@ def kind_of(sql: str) -> str:
     if first == "with":
         return "change" if _CHANGES & set(words) else "read"
     if first in ("select", "values"):
-        return "read" if first == "select" and "from" in words else "other"
+        return "read" if first == "select" and "from" in words else "look"
     if first == "begin":
         level = words[1] if len(words) > 1 else ""
         return f"begin {level}" if level in ("immediate", "exclusive") else "begin"
@@ -66,9 +74,17 @@ def kind_of(sql: str) -> str:
         return "commit"
     if first == "rollback":
         return "other" if "to" in words else "end"
-    if first == "pragma" and _FLAG.match(" ".join(words[1:])):
-        return "flag"
+    if first == "pragma":
+        return _kind_of_pragma(" ".join(words[1:]))
     return "change" if first in ("create", "drop", "alter") else "other"
+
+
+def _kind_of_pragma(text: str) -> str:
+    if _FLAG.match(text):
+        return "flag"
+    name, with_value, _ = re.split(r"\s*([=(]|$)", text, maxsplit=1)
+    name = name.rpartition(".")[2]
+    return "look" if name in _OWN or (not with_value and name not in _ACTS) else "other"
 
 
 def begins_implicitly(sql: str) -> bool:

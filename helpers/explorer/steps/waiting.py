@@ -183,7 +183,7 @@ class RuleWaiting:
     ) -> Any:
         """Make `call`; an autocommit write is split, so that it keeps its locks while it waits."""
         call = functools.partial(call, *arguments)
-        if kind == "other":
+        if kind in ("look", "other"):
             connection.rule_unknown += 1
         if not connection.open_transaction:
             connection.rule_state = self.transaction(connection)
@@ -228,7 +228,7 @@ class RuleWaiting:
     def _follow(self, connection: WatchedConnection, kind: str) -> None:
         """Keep the transaction state that a successful call leaves behind."""
         state = connection.rule_state
-        if kind in ("read", "returning", "other"):
+        if kind in ("read", "returning", "look", "other"):
             unfinished = 2 if kind == "returning" else 1
             connection.rule_unfinished = max(unfinished, connection.rule_unfinished)
         if kind in ("insert", "change", "returning", "begin immediate", "begin exclusive"):
