@@ -134,6 +134,24 @@ class Exploration:
             raise ValueError("no schedule failed: name the one to replay")
         return replay(self.program, schedule, self.waiting)
 
+    def simplest(self) -> Schedule:
+        """A failing schedule with as few preemptions as any that fails has.
+
+        It searches with no preemption, with one, and so on; where that takes too long, it is
+        `failing`.
+
+        Raises:
+            ValueError: if none failed.
+        """
+        if self.failing is None:
+            raise ValueError("no schedule failed")
+        limit = 0
+        while True:
+            found = explore(self.program, preemptions=limit, waiting=self.waiting, show=False)
+            if found.failing is not None or not found.complete:
+                return found.failing or self.failing
+            limit += 1
+
     def assert_proved(self) -> None:
         """For a test: pass if the claim was proved.
 
@@ -141,7 +159,7 @@ class Exploration:
             AssertionError: if not, with the verdict, how the schedules end, and a failing one.
         """
         if not self.proved:
-            steps = f"\n\n{self.replay()}" if self.failing else ""
+            steps = f"\n\n{self.replay(self.simplest())}" if self.failing else ""
             raise AssertionError(f"{self}{steps}")
 
     @property

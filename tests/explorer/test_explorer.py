@@ -616,6 +616,25 @@ def test_a_thread_that_waits_is_not_preempted(job):
         assert one == other
 
 
+def test_the_simplest_failing_schedule_has_the_fewest_preemptions():
+    steps = [lambda path, place=place: order(path, place) for place in range(2)]
+
+    def order(path, place):
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            for _ in range(3):
+                connection.execute("SELECT value FROM counter").fetchone()
+            connection.execute("UPDATE counter SET value = value * 2 + ?", (place,))
+
+    found = explore(program(autocommit, autocommit))
+    assert found.simplest() == ("A", "B", "B", "A")
+    assert preemptions(found.failing, 2) > 1
+    assert explore(Program("counter", steps, lambda end: end.value == 1)).simplest() == tuple(
+        "BBBBAAAA"
+    )
+    with pytest.raises(ValueError, match="no schedule failed"):
+        explore(program(begin("IMMEDIATE"), begin("IMMEDIATE"))).simplest()
+
+
 def test_the_verdict_names_the_limit_of_preemptions():
     found = explore(program(begin("IMMEDIATE"), begin("IMMEDIATE")), preemptions=1)
     assert "in every order of the steps with at most 1 preemption (" in found.verdict
