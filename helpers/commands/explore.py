@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--invariant", required=True, metavar="SQL", help="true: its first column in its first row")
     add("--share", metavar="MODULE:FUNCTION", help="called with the path, gives what threads get")
     add("--journal-mode", default="delete", choices=["delete", "wal"])
-    add("--impatient", action="store_true", help="every busy timeout is too short")
+    add("--impatient", action="store_true", help="waits may end at any step")
     add("--preemptions", type=int, metavar="N", help="only schedules with at most N preemptions")
     add("--seconds", type=float, default=120.0, help="stop after so many (120)")
     add("--seed", type=int, metavar="N", help="draw schedules at random until then")
@@ -87,7 +87,7 @@ def _program(arguments: argparse.Namespace) -> Program:
         look=arguments.invariant,
         journal_mode=arguments.journal_mode,
         share=_function(arguments.share) if arguments.share else None,
-        expire=arguments.impatient,
+        expire="any" if arguments.impatient else False,
     )
 
 

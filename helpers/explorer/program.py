@@ -71,12 +71,13 @@ class Program:
             called after the threads have ended. An engine of SQLAlchemy is made here, and is
             disposed of at the end.
         name: what tables call the program.
-        expire: whether every wait for a lock on the file is too short, as under load with a
-            small timeout: every busy timeout counts as 0.
+        expire: whether waits are too short, as under load with a small timeout. True: every
+            busy timeout counts as 0. ``"any"``: a wait that has a timeout, for the file or for a
+            lock of Python's, may also end at any step that another takes.
 
     Raises:
-        ValueError: for fewer than one thread, a thread name with a colon, an unknown sample
-            or journal mode.
+        ValueError: for fewer than one thread, a thread name with a colon, an unknown sample,
+            journal mode or `expire`.
         TypeError: if a thread's function or the invariant cannot be called.
     """
 
@@ -90,7 +91,7 @@ class Program:
         journal_mode: str = "delete",
         share: Callable[[str], Any] | None = None,
         name: str = "program",
-        expire: bool = False,
+        expire: bool | Literal["any"] = False,
     ) -> None:
         if not isinstance(threads, Mapping):
             threads = {chr(ord("A") + number): job for number, job in enumerate(threads)}
@@ -104,6 +105,8 @@ class Program:
         if database.isidentifier() and database not in databases.SAMPLES:
             known = ", ".join(databases.SAMPLES)
             raise ValueError(f"no sample is called {database!r}: give one of {known}, or SQL")
+        if expire not in (False, True, "any"):
+            raise ValueError(f'expire is False, True or "any", not {expire!r}')
         self.database = database
         self.threads = dict(threads)
         self.invariant = invariant

@@ -181,15 +181,13 @@ class Exploration:
                 f"call of sqlite3 in a thread of the program is not tried in every order.{seen}"
             )
         standing = " that stand for all" if self.reduced else ""
-        waits = "Waits for the file" if self.program.expire else "Waits"
-        length = "too short" if self.program.expire else "long enough"
         limit, bound = self.preemptions, ""
         if limit is not None:
             bound = f" with at most {limit} preemption{'s' if limit != 1 else ''}"
         return (
             f"Proved: {claim}, in every order of the steps{bound} ({of}{standing}).{seen} "
             "Steps are SQL calls and Python's locks, queues and sleeps. "
-            f"{waits} are taken to be {length}."
+            f"{_WAITS[self.program.expire]}."
         )
 
     def table(self) -> pd.DataFrame:
@@ -215,6 +213,12 @@ class Exploration:
     def _repr_html_(self) -> str:
         return f"{Table(self.table())._repr_html_()}\n<p>{html.escape(self.verdict)}</p>"
 
+
+_WAITS: dict[object, str] = {
+    False: "Waits are taken to be long enough",
+    True: "Waits for the file are taken to be too short",
+    "any": "Waits with a timeout may end at any step",
+}
 
 _FAILED = {
     "wrong": "break it",

@@ -124,7 +124,8 @@ class Runner:
         )
         scheduler.lends = self.sharing.lends is not False
         scheduler.found_shared = self.sharing.found
-        scheduler.expire = self.program.expire
+        scheduler.expire = self.program.expire is True
+        scheduler.impatient = self.program.expire == "any"
         if observe is not None:
             scheduler.observer = lambda _: observe(scheduler)
         elif not self.runs:

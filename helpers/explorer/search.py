@@ -225,6 +225,9 @@ class DepthFirst:
             self.in_vain = False
             return
         node = self.nodes[-1]
+        if not node.position and not node.asleep:
+            self.nodes.pop()  # what else can go on may include a timeout now
+            return
         del node.options[node.position]
         node.label = ""
         if node.position == len(node.options):

@@ -99,7 +99,7 @@ def test_what_is_shared_is_made_for_each_schedule(explore):
 def test_waits_that_are_too_short(explore):
     status, out, _ = explore("careful", "careful", options=["--impatient"])
     assert status == 0
-    assert "Waits for the file are taken to be too short." in out
+    assert "Waits with a timeout may end at any step." in out
 
 
 @pytest.mark.parametrize("options", [["--seconds", "0.000001"], ["--seed", "7", "--seconds", "1"]])

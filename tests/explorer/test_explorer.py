@@ -355,6 +355,38 @@ def test_without_a_timeout_a_lock_is_an_error_at_once(how, way):
     assert not any("timeout" in name for _, _, s in exploration.outcomes for name in s)
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_waits_that_may_end_at_any_step(mode, way):
+    jobs = [begin("IMMEDIATE")] * 2
+    any_time = program(*jobs, journal_mode=mode, expire="any")
+    found = explore(any_time, waiting=way)
+    # As with long waits, 8; and a wait that begins after the other's BEGIN, SELECT or UPDATE may
+    # end at any step before its COMMIT: 3 + 2 + 1, for each of the two.
+    assert found.counts == {"error": 12, "right": explore(program(*jobs), waiting=way).schedules}
+    assert found == explore(any_time, waiting=way, merge=False)
+    run = found.replay(found.example("error"))
+    ended = next(number for number, name in enumerate(run.schedule) if ":timeout" in name)
+    assert ended < len(run.steps) - 1
+    assert "database is locked" in run.outcome.text
+    assert found.verdict.endswith(" Waits with a timeout may end at any step.")
+
+
+def test_waits_for_a_lock_of_pythons_may_end_at_any_step_too():
+    lock = Lock()
+
+    def job(path):
+        if lock.acquire(timeout=1):
+            increment(path)
+            lock.release()
+
+    def program_that(expire):
+        return Program("counter", [job, job], lambda end: end.value == 2, expire=expire)
+
+    assert explore(program_that(False)).proved
+    assert {o.rows for o, _, _ in explore(program_that("any")).outcomes} == {"1", "2"}
+
+
 def test_a_transaction_left_open_is_rolled_back_and_noted():
     def forgetful(path):
         sqlite3.connect(path).execute("UPDATE counter SET value = 7")
@@ -568,6 +600,7 @@ def test_a_schedule_that_cannot_be_run_says_why(schedule, message):
         ({"threads": []}, "at least one"),
         ({"threads": {"a:b": increment}}, "':'"),
         ({"threads": [increment], "journal_mode": "fast"}, "journal mode"),
+        ({"threads": [increment], "expire": "now"}, "expire is False, True or"),
     ],
 )
 def test_a_program_that_cannot_be(arguments, message):

@@ -101,6 +101,7 @@ class Scheduler(Baton):
         self.lends = True  # what a pool lends to a thread is that thread's own
         self.found_shared: set[str] = set()  # see `helpers.explorer.engine.confinement`
         self.expire = False  # every busy timeout counts as 0
+        self.impatient = False  # a wait may end at any step
         self.may_connect = False  # the connection being opened is not the program's
         self.clock = 0.0  # seconds that the program has waited, see `helpers.explorer.steps.clock`
         self.name = "the program"  # while it is set up
@@ -412,9 +413,14 @@ class Scheduler(Baton):
             self.cycles.append(circle)
 
     def offers(self) -> list[str]:
-        """Who may be picked: those who can go on; if none, sleepers; if none, one timeout."""
+        """Who may be picked: those who can go on; if none, sleepers; if none, one timeout.
+
+        Where waits may end at any step, their timeouts stand behind all others; a wait for the
+        file ends only where another try is known to fail.
+        """
         retries: list[str] = []  # first: a retry that fails is erased
         late: list[str] = []  # retries that can only fail, as far as the locks tell
+        timeouts: list[str] = []
         ready: list[str] = []
         sleepers: list[str] = []
         patient: list[ControlledThread] = []
@@ -424,8 +430,10 @@ class Scheduler(Baton):
                 continue
             if thread.waiting is not None:
                 patient.append(thread)
+                in_vain = name in self.tried or thread.in_the_way == self._locks(thread.waiting)
+                if in_vain:
+                    timeouts.append(name + TIMEOUT)
                 if progress > thread.attempted and name not in self.tried:
-                    in_vain = thread.in_the_way == self._locks(thread.waiting)
                     (late if in_vain else retries).append(name)
             elif thread.ready is None or thread.ready():
                 ready.append(name)
@@ -433,8 +441,12 @@ class Scheduler(Baton):
                 sleepers.append(name)
             elif thread.timeout is not None:
                 patient.append(thread)
-        if retries or ready or sleepers:
-            return retries + ready or sleepers
+                timeouts.append(name + TIMEOUT)
+        going = retries + ready or sleepers
+        if self.impatient and going + timeouts:
+            return going + timeouts
+        if going:
+            return going
         if late:
             return late
         if patient:
