@@ -148,3 +148,49 @@ def curves(
     if len(series) > 1:
         figure.legend(loc="outside lower center", ncols=len(series), frameon=False)
     return Picture(figure, alt)
+
+
+def matrix(
+    rows: Mapping[str, Mapping[tuple[str, str], tuple[bool, str]]], title: str, *, alt: str
+) -> Picture:
+    """A table of yes and no, each cell with a colour, a symbol (● or –) and a text.
+
+    Args:
+        rows: label -> (group of columns, column) -> (yes or no, text); all rows with the same
+            columns, those of a group beside each other.
+        title: above the figure.
+        alt: alternative text.
+
+    Raises:
+        ValueError: for no row, or rows whose columns differ.
+    """
+    columns = list(next(iter(rows.values()), {}))
+    if not columns or any(list(row) != columns for row in rows.values()):
+        raise ValueError("give at least one row, all with the same columns")
+    from matplotlib.figure import Figure
+
+    size = (2.6 + 0.95 * len(columns), 1.1 + 0.42 * len(rows))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    for y, row in enumerate(rows.values()):
+        for x, (yes, text) in enumerate(row.values()):
+            color, symbol = (PALETTE["error"].color, "●") if yes else ("#e8f3ef", "–")
+            axes.barh(y, 0.94, 0.88, left=x - 0.47, color=color)
+            ink = "white" if yes else "#333333"
+            axes.text(x, y - 0.14, symbol, color=ink, ha="center", va="center", fontsize=9)
+            axes.text(x, y + 0.21, text, color=ink, ha="center", va="center", fontsize=7.5)
+    axes.set_xticks(range(len(columns)), [name for _, name in columns], fontsize=8)
+    axes.set_yticks(range(len(rows)), list(rows), fontsize=9)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(-0.5, len(columns) - 0.5)
+    axes.spines[:].set_visible(False)
+    groups = [group for group, _ in columns]
+    for group in dict.fromkeys(groups):
+        first, count = groups.index(group), groups.count(group)
+        axes.text(first + (count - 1) / 2, -1.05, group, ha="center", weight="bold", fontsize=9)
+        if first:
+            axes.axvline(first - 0.5, color="#555555", linewidth=1)
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    return Picture(figure, alt)

@@ -6,8 +6,8 @@
 
 `check_closing` counts the connections that a strategy leaves open, `check_requests` and
 `check_server` take a web application, `check_tasks` takes a coroutine function; `reports`,
-`transfers`, `writers` and `cases` are exercises of single notebooks. `promises` are what a strategy
-is asked to keep, `predict` asks before a cell is run.
+`transfers`, `writers`, `skews` and `cases` are exercises of single notebooks. `promises` are what
+a strategy is asked to keep, `predict` asks before a cell is run.
 """
 
 from helpers.exercises.checks import (
@@ -26,5 +26,5 @@ from helpers.exercises.verdict import Verdict
 __all__ = [
     "Verdict", "cases", "check", "check_closing", "check_requests", "check_server",
     "check_strategy", "check_tasks", "check_under_load", "no_increment_lost", "predict",
-    "promises", "reports", "transfers", "writers",
+    "promises", "reports", "skews", "transfers", "writers",
 ]  # fmt: skip

@@ -41,3 +41,28 @@ def test_runs_that_cannot_be_compared_are_refused(run):
         charts.turns({}, "Turns", alt="bars")
     with pytest.raises(ValueError, match="not 5"):
         charts.turns(dict.fromkeys("abcde", run), "Turns", alt="bars")
+
+
+GRID = {
+    "first": {("left", "a"): (True, "1 of 2"), ("right", "b"): (False, "0 of 2")},
+    "second": {("left", "a"): (False, "0 of 3"), ("right", "b"): (True, "3 of 3")},
+}
+
+
+def test_a_matrix_says_yes_and_no_by_colour_and_by_symbol():
+    picture = charts.matrix(GRID, "Possible", alt="two by two")
+    (axes,) = picture.figure.axes
+    found = texts(axes)
+    assert (found.count("●"), found.count("–")) == (2, 2)
+    assert {"1 of 2", "0 of 2", "0 of 3", "3 of 3", "left", "right"} < set(found)
+    colors = [bar.get_facecolor() for bar in axes.patches]
+    assert colors[0] == colors[3] != colors[1] == colors[2]
+    assert picture.png().startswith(b"\x89PNG")
+
+
+def test_a_matrix_with_gaps_is_refused():
+    gap = {**GRID, "third": {("left", "a"): (True, "")}}
+    with pytest.raises(ValueError, match="the same columns"):
+        charts.matrix(gap, "Possible", alt="")
+    with pytest.raises(ValueError, match="at least one row"):
+        charts.matrix({}, "Possible", alt="")

@@ -21,6 +21,7 @@ from bank import (
     requests,
     servers,
     shared_connection,
+    skews,
     tasks,
     thread_connections,
     threading_modes,
@@ -31,6 +32,7 @@ from bank import (
 from helpers import exercises, workloads
 from helpers.exercises import cases, checks
 from helpers.exercises import reports as report_check
+from helpers.exercises import skews as skew_check
 from helpers.exercises import tasks as task_check
 from helpers.exercises import transfers as transfer_check
 from helpers.exercises import writers as writer_check
@@ -166,6 +168,7 @@ EXERCISES = {
         slow=every(hooks),
     ),
     "15": Exercise(exercises.check_tasks, tasks),
+    "17": Exercise(skew_check.check, skews),
 }
 ANSWERS = [
     pytest.param(

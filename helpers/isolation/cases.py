@@ -1,0 +1,251 @@
+"""Two or three sessions of SQL, and what counts as an anomaly: data, and the program it becomes."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from helpers import databases
+from helpers.explorer import Ending, Program
+from helpers.history import CallError
+from helpers.isolation.levels import Level
+
+SETUP = (
+    "CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER); INSERT INTO t VALUES (1, 10), (2, 20)"
+)
+LOOK = "SELECT value FROM t ORDER BY id LIMIT 2"
+ANOMALIES = databases.DATA / "anomalies.toml"
+
+#: Transactions are the level's business, but a session may take back what it did.
+_BEGINS = ("BEGIN", "COMMIT", "END", "SAVEPOINT", "RELEASE")
+_KEYS = {"name", "title", "setup", "look", "sessions", "anomaly"}
+
+#: What SELECTs returned, one list of values each, or what `look` did.
+Values = list[Any]
+
+
+class CaseError(ValueError):
+    """A case that cannot be run; the message says why, and where."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Sessions that run at the same time, and the endings that no serial order may have.
+
+    Attributes:
+        name, title: as in ``G2-item`` and ``write skew``.
+        sessions: name -> its statements, without BEGIN and COMMIT; the last may be ROLLBACK.
+        anomaly: endings that count: session -> the values of its SELECTs, one list each, and
+            ``end`` -> the values that `look` returns.
+        setup: SQL that makes the tables.
+        look: the query for ``end``.
+    """
+
+    name: str
+    title: str
+    sessions: Mapping[str, tuple[str, ...]]
+    anomaly: tuple[Mapping[str, Values], ...]
+    setup: str = SETUP
+    look: str = LOOK
+
+    def program(self, level: Level) -> Program:
+        """What the explorer and the stage take. Its invariant: the anomaly does not happen."""
+        return Program(
+            self.setup,
+            {name: _session(statements, level) for name, statements in self.sessions.items()},
+            lambda end: not self.happened(end),
+            f"no {self.title}",
+            self.look,
+            level.journal_mode,
+            share=level.connect if level.shared else None,
+            name=f"{self.name}, {level.name}",
+        )
+
+    def happened(self, end: Ending) -> bool:
+        """Whether this is the anomaly, and all sessions were told that they succeeded."""
+        seen = {**end.results, "end": [value for row in end.rows for value in row]}
+        return not end.errors and any(
+            all(seen[key] == values for key, values in ending.items()) for ending in self.anomaly
+        )
+
+    def serial(self, *order: str) -> Ending:
+        """What the sessions see, and leave behind, if they run one after the other.
+
+        Args:
+            order: of the sessions; those that it leaves out do not run.
+        """
+        sessions = {
+            name: ("BEGIN", *given, *([] if _takes_back(given) else ["COMMIT"]))
+            for name, given in self.sessions.items()
+        }
+        return serial_ending(self.setup, self.look, {name: sessions[name] for name in order})
+
+    def serial_anomaly(self) -> tuple[str, ...] | None:
+        """A serial order that has the "anomaly", which then is none; None if there is none."""
+        orders = itertools.permutations(self.sessions)
+        return next((order for order in orders if self.happened(self.serial(*order))), None)
+
+
+def serial_ending(setup: str, look: str, sessions: Mapping[str, Sequence[str]]) -> Ending:
+    """Run sessions one after the other, in their order, on a fresh database in memory.
+
+    A session ends at its first error. What it leaves open is rolled back.
+    """
+    results, errors = {}, {}
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.executescript(setup)
+        for name, statements in sessions.items():
+            try:
+                found = [_statement(connection, sql) for sql in statements]
+                results[name] = [values for values in found if values is not None]
+            except sqlite3.Error as error:
+                errors[name] = CallError.of(error)
+            connection.rollback()
+        return Ending(connection.execute(look).fetchall(), results, errors)
+
+
+def _takes_back(statements: Sequence[str]) -> bool:
+    return statements[-1].upper() == "ROLLBACK"
+
+
+def _session(statements: tuple[str, ...], level: Level) -> Callable[[Any], list[Values]]:
+    """A thread that runs a session and returns the values of its SELECTs.
+
+    At its first error it ends, and a connection of its own is rolled back.
+    """
+    begin = level.begin_of(statements)
+
+    def run(given: Any) -> list[Values]:
+        own = nullcontext(given) if level.shared else closing(level.connect(given))
+        with own as connection:
+            if begin:
+                level.start(connection, begin)
+            found = [_statement(connection, sql) for sql in statements]
+            if begin and not _takes_back(statements):
+                connection.commit()
+        return [values for values in found if values is not None]
+
+    return run
+
+
+def _statement(connection: sqlite3.Connection, sql: str) -> Values | None:
+    """Run one statement; the values of its rows, None if it is no query."""
+    if sql.upper() == "ROLLBACK":
+        connection.rollback()  # where nothing is open, there is nothing to take back
+        return None
+    cursor = connection.execute(sql)
+    return [value for row in cursor.fetchall() for value in row] if cursor.description else None
+
+
+@cache
+def _stored() -> tuple[Case, ...]:
+    return read_cases(ANOMALIES.read_text(encoding="utf-8"))
+
+
+def anomalies() -> dict[str, Case]:
+    """The anomalies of `data/anomalies.toml`: name -> case."""
+    return {case.name: case for case in _stored()}
+
+
+def read_cases(text: str) -> tuple[Case, ...]:
+    """Cases from TOML, each under ``[[case]]``; the file of the anomalies says how.
+
+    Raises:
+        CaseError: naming the case and what is wrong with it.
+    """
+    return tuple(_case(entry) for entry in _toml(text).get("case", []))
+
+
+def read_case(text: str, setup: str = SETUP, look: str = LOOK) -> Case:
+    """One case from TOML, without ``[[case]]``.
+
+    Args:
+        text: the file of the anomalies says how.
+        setup: SQL that makes the tables, where `text` does not say.
+        look: the query for the end, where `text` does not say.
+
+    Raises:
+        CaseError: saying what is wrong with it.
+    """
+    return _case({"setup": setup, "look": look, **_toml(text)})
+
+
+def _toml(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CaseError(f"this is not TOML: {error}") from None
+
+
+def _case(entry: dict[str, Any]) -> Case:
+    """Check and make one case."""
+    name = entry.get("name", "the case")
+    sessions = entry.get("sessions", {})
+
+    def need(right: object, reason: str) -> None:
+        if not right:
+            raise CaseError(f"{name}: {reason}")
+
+    unknown = sorted(set(entry) - _KEYS)
+    need(not unknown, f"{unknown[0] if unknown else ''!r} is none of {', '.join(sorted(_KEYS))}")
+    need(isinstance(sessions, dict) and 1 < len(sessions) < 4, "give two or three sessions")
+    need("end" not in sessions, "no session can be called 'end'")
+    texts = (entry.get(key, "") for key in ("name", "title", "setup", "look"))
+    need(all(isinstance(text, str) for text in texts), "name, title, setup and look are texts")
+    for session, statements in sessions.items():
+        need(_texts(statements), f"session {session} must be a list of SQL statements")
+        for number, sql in enumerate(statements, 1):
+            where = f"session {session}, statement {number}"
+            word = sql.split(None, 1)[0].upper().rstrip(";")
+            need(word not in _BEGINS, f"{where}: leave out {word}, the level says it")
+            last = number == len(statements)
+            need(word != "ROLLBACK" or last, f"{where}: only the last can be ROLLBACK")
+    anomaly = entry.get("anomaly", [])
+    need(isinstance(anomaly, list) and anomaly, "say in 'anomaly' which endings count")
+    for ending in anomaly:
+        need(isinstance(ending, dict) and ending, "an ending is { session = [[values]], … }")
+        strange = [key for key in ending if key != "end" and key not in sessions]
+        need(not strange, f"an ending names {strange}, and no session is called so")
+    case = Case(
+        name,
+        entry.get("title", name),
+        {
+            session: tuple(sql.strip().rstrip("; ") for sql in given)
+            for session, given in sessions.items()
+        },
+        tuple(anomaly),
+        entry.get("setup", SETUP),
+        entry.get("look", LOOK),
+    )
+    _prepare(case)
+    return case
+
+
+def _texts(values: object) -> bool:
+    return (
+        isinstance(values, list)
+        and bool(values)
+        and all(isinstance(text, str) and text.strip(" ;\n") for text in values)
+    )
+
+
+def _prepare(case: Case) -> None:
+    """Let SQLite compile every statement."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        where = "setup"
+        try:
+            connection.executescript(case.setup)
+            where = "look"
+            connection.execute(case.look)
+            for session, statements in case.sessions.items():
+                for number, sql in enumerate(statements, 1):
+                    where = f"session {session}, statement {number}"
+                    connection.execute(f"EXPLAIN {sql}")
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            raise CaseError(f"{case.name}: {where}: {error}") from None

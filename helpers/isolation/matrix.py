@@ -1,0 +1,104 @@
+"""Every case under every level, in every schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from helpers.display import charts, progress
+from helpers.explorer import Exploration, Stage, explore
+from helpers.isolation.cases import Case
+from helpers.isolation.levels import Level
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from helpers.display.figures import Picture
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One case under one level: what its exploration found."""
+
+    case: Case
+    level: Level
+    found: Exploration
+
+    @property
+    def possible(self) -> int:
+        """In how many schedules the anomaly happens."""
+        return self.found.counts.get("wrong", 0)
+
+    @property
+    def refused(self) -> int:
+        """In how many schedules a session is told of an error, and the anomaly does not happen."""
+        return sum(n for outcome, n, _ in self.found.outcomes if outcome.raised and outcome.kept)
+
+    def __str__(self) -> str:
+        return f"{self.possible or 'none'} of {self.found.schedules}"
+
+    def stage(self) -> Stage:
+        """The stage after the first schedule with the anomaly.
+
+        Raises:
+            ValueError: if it happens in none.
+        """
+        schedule = self.found.example("wrong")
+        if schedule is None:
+            count = self.found.schedules
+            raise ValueError(f"{self.case.name} happens in none of {count} schedules")
+        return Stage(self.found.program).run(schedule)
+
+
+class Matrix(dict[tuple[str, str], Cell]):
+    """(name of the case, name of the level) -> cell."""
+
+    def table(self) -> pd.DataFrame:
+        """One row a case, one column a level: in how many of all schedules it happens."""
+        import pandas as pd
+
+        rows: dict[str, dict[str, str]] = {}
+        for (case, level), cell in self.items():
+            rows.setdefault(case, {})[level] = str(cell)
+        return pd.DataFrame(rows).T.rename_axis("anomaly")
+
+    def possible(self) -> dict[str, list[str]]:
+        """Level -> the names of the cases that are possible there."""
+        found: dict[str, list[str]] = {}
+        for (case, level), cell in self.items():
+            found.setdefault(level, []).extend([case] if cell.possible else [])
+        return found
+
+    def picture(self, title: str) -> Picture:
+        """The table as a figure: each cell with a colour, a symbol and its two numbers."""
+        rows: dict[str, dict[tuple[str, str], tuple[bool, str]]] = {}
+        for cell in self.values():
+            label = f"{cell.case.name} · {cell.case.title}"
+            column = (cell.level.journal, cell.level.begin)
+            text = f"{cell.possible} of {cell.found.schedules}"
+            rows.setdefault(label, {})[column] = (bool(cell.possible), text)
+        counts = [f"{level}: {len(cases)}" for level, cases in self.possible().items()]
+        alt = f"{title}, of {len(rows)} anomalies. {'; '.join(counts)}."
+        return charts.matrix(rows, title, alt=alt)
+
+
+def matrix(
+    cases: Mapping[str, Case] | Iterable[Case], levels: Iterable[Level], *, show: bool = True
+) -> Matrix:
+    """Explore every case under every level.
+
+    Args:
+        cases: from `anomalies` or `read_cases`.
+        levels: from `levels`.
+        show: whether to show progress.
+    """
+    cases = list(cases.values() if isinstance(cases, Mapping) else cases)
+    pairs = [(case, level) for case in cases for level in levels]
+    cells = Matrix()
+    with progress.bar(len(pairs), "cells explored", show) as update:
+        for number, (case, level) in enumerate(pairs, 1):
+            found = explore(case.program(level), show=False)
+            cells[case.name, level.name] = Cell(case, level, found)
+            update(number)
+    return cells
