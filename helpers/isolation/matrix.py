@@ -54,33 +54,36 @@ class Cell:
 class Matrix(dict[tuple[str, str], Cell]):
     """(name of the case, name of the level) -> cell."""
 
-    def table(self) -> pd.DataFrame:
-        """One row a case, one column a level: in how many of all schedules it happens."""
+    def possible(self) -> dict[Level, list[str]]:
+        """Level -> the names of the cases that are possible there."""
+        found: dict[Level, list[str]] = {}
+        for cell in self.values():
+            found.setdefault(cell.level, []).extend([cell.case.name] if cell.possible else [])
+        return found
+
+    def summary(self) -> pd.DataFrame:
+        """One row a journal, one column a BEGIN: which cases are possible."""
         import pandas as pd
 
         rows: dict[str, dict[str, str]] = {}
-        for (case, level), cell in self.items():
-            rows.setdefault(case, {})[level] = str(cell)
-        return pd.DataFrame(rows).T.rename_axis("anomaly")
-
-    def possible(self) -> dict[str, list[str]]:
-        """Level -> the names of the cases that are possible there."""
-        found: dict[str, list[str]] = {}
-        for (case, level), cell in self.items():
-            found.setdefault(level, []).extend([case] if cell.possible else [])
-        return found
+        for level, names in self.possible().items():
+            missing = [case for case, name in self if name == level.name and case not in names]
+            few = len(missing) < len(names)
+            text = f"all but {', '.join(missing)}" if missing and few else ", ".join(names)
+            rows.setdefault(level.journal, {})[level.begin] = text if missing else "all"
+        return pd.DataFrame(rows).T.replace("", "none").rename_axis("journal")
 
     def picture(self, title: str) -> Picture:
-        """The table as a figure: each cell with a colour, a symbol and its two numbers."""
+        """Each cell with a colour, a symbol and in how many of its schedules it happens."""
         rows: dict[str, dict[tuple[str, str], tuple[bool, str]]] = {}
         for cell in self.values():
             label = f"{cell.case.name} · {cell.case.title}"
             column = (cell.level.journal, cell.level.begin)
             text = f"{cell.possible} of {cell.found.schedules}"
             rows.setdefault(label, {})[column] = (bool(cell.possible), text)
-        counts = [f"{level}: {len(cases)}" for level, cases in self.possible().items()]
-        alt = f"{title}, of {len(rows)} anomalies. {'; '.join(counts)}."
-        return charts.matrix(rows, title, alt=alt)
+        count = sum(bool(cell.possible) for cell in self.values())
+        where = f"possible in {count} of {len(self)} cells (●), in the others in no order"
+        return charts.matrix(rows, title, alt=f"{title}: {where}.")
 
 
 def matrix(

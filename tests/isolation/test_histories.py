@@ -30,9 +30,11 @@ def _replays(order, end):
                 held.append(one.value)
             elif tuple(held) != one.values:
                 return False
-    return {k: tuple(v) for k, v in lists.items() if v} == {
-        k: tuple(v) for k, v in end.items() if v
-    }
+    return _filled(lists) == _filled(end)
+
+
+def _filled(lists):
+    return {key: tuple(values) for key, values in lists.items() if values}
 
 
 def random_history(seed):
@@ -69,9 +71,8 @@ def test_it_agrees_with_trying_every_serial_order():
         transactions, end = random_history(seed)
         found = judge(transactions, end)
         assert found.serializable == explained(transactions, end), (seed, transactions, end, found)
-        verdicts[
-            "serializable" if found.serializable else (found.fault and "fault") or "cycle"
-        ] += 1
+        kind = "fault" if found.fault else "cycle" if found.cycle else "serializable"
+        verdicts[kind] += 1
         _check_cycle(found, transactions, end)
     assert all(verdicts[kind] > 500 for kind in ("serializable", "fault", "cycle")), verdicts
 
@@ -303,8 +304,9 @@ def test_flawed_strategies_are_not(strategy):
 
 
 def test_a_shared_connection_is_not_or_crashes():
-    run = sandbox.call(appends.under_load, strategies.SharedConnection, may_crash=True)
-    assert run.kind != "returned" or not run.value.serializable
+    unlocked = strategies.SharedConnection
+    runs = [sandbox.call(appends.under_load, unlocked, may_crash=True) for _ in range(3)]
+    assert any(run.kind != "returned" or not run.value.serializable for run in runs)
 
 
 def test_a_shared_connection_is_refused_outside_the_sandbox():

@@ -160,13 +160,19 @@ def test_what_deferred_refuses_immediate_does_not(cells):
 
 def test_the_matrix_can_be_read_and_seen(cells):
     own = matrix([anomalies()["P4"]], levels(shared=False))
-    table = own.table()
-    assert list(table.columns) == [level.name for level in levels(shared=False)]
-    assert table.loc["P4", "WAL, autocommit"] == "4 of 6"
-    assert table.loc["P4", "WAL, DEFERRED"] == "none of 70"
-    assert own.possible()["WAL, autocommit"] == ["P4"]
-    picture = own.picture("Possible")
-    assert "WAL, autocommit: 1; WAL, DEFERRED: 0" in picture.alt
+    assert str(own["P4", "WAL, autocommit"]) == "4 of 6"
+    assert str(own["P4", "WAL, DEFERRED"]) == "none of 70"
+    assert own.possible()[Level("WAL", "autocommit")] == ["P4"]
+    summary = matrix(list(anomalies().values())[:4], levels(shared=False)).summary()
+    assert summary.loc["WAL"].to_dict() == {
+        "autocommit": "all but G1a",
+        "DEFERRED": "none",
+        "IMMEDIATE": "none",
+    }
+    assert summary.loc["read_uncommitted", "DEFERRED"] == "G1a, G1b"
+    assert set(matrix([anomalies()["P4"]], levels(shared=True)).summary().loc["WAL"]) == {"all"}
+    picture = own.picture("P4")
+    assert picture.alt.startswith("P4: possible in 4 of 9 cells")
     assert picture.png().startswith(b"\x89PNG")
 
 

@@ -1,0 +1,126 @@
+"""Changes that must turn claims of notebook 17 red."""
+
+from mutations import Mutation
+
+ISOLATION = "notebooks/17_isolation.ipynb"
+ISOLATION_SOLVED = "notebooks/solutions/17_isolation.ipynb"
+LEVELS = "helpers/isolation/levels.py"
+
+MUTATIONS = [
+    Mutation(
+        name="sessions-without-begin",
+        claims=("every-cell", "a-connection-each", "skew-is-refused", "deferred-refuses"),
+        notebook=ISOLATION,
+        file=LEVELS,
+        old='if self.begin == "autocommit" or len(statements) < 2:',
+        new="if True:",
+    ),
+    Mutation(
+        name="doctors-in-a-transaction",
+        claims=("both-go-home",),
+        notebook=ISOLATION,
+        file=ISOLATION,
+        old=r""""        (count,) = connection""",
+        new=r""""        connection.execute(\"BEGIN IMMEDIATE\")\n",
+    "        (count,) = connection""",
+    ),
+    Mutation(
+        name="an-ending-that-a-serial-order-has",
+        claims=("no-serial-order",),
+        notebook=ISOLATION,
+        file=ISOLATION,
+        old="anomaly = [{ A = [[10]], B = [[10]] }]",
+        new="anomaly = [{ A = [[10]] }]",
+    ),
+    Mutation(
+        name="the-script-in-transactions",
+        claims=("a-script-finds-it",),
+        notebook=ISOLATION,
+        file=ISOLATION,
+        old=r"Level(\"WAL\", \"autocommit\")",
+        new=r"Level(\"WAL\", \"DEFERRED\")",
+    ),
+    Mutation(
+        name="immediate-is-deferred",
+        claims=("every-cell", "a-connection-each", "deferred-refuses"),
+        notebook=ISOLATION,
+        file=LEVELS,
+        old='else f"BEGIN {self.begin}"',
+        new='else "BEGIN DEFERRED"',
+    ),
+    Mutation(
+        name="readers-see-the-committed-only",
+        claims=("every-cell", "a-connection-each", "a-dirty-read"),
+        notebook=ISOLATION,
+        file=LEVELS,
+        old="PRAGMA read_uncommitted = 1",
+        new="PRAGMA read_uncommitted = 0",
+    ),
+    Mutation(
+        name="a-refused-begin-ends-the-session",
+        claims=("one-connection", "immediate-does-not-help-on-one-connection", "names-of-levels"),
+        notebook=ISOLATION,
+        file=LEVELS,
+        old="with joins if self.shared else",
+        new="with",
+    ),
+    Mutation(
+        name="every-ending-is-serial",
+        claims=("spec-files",),
+        notebook=ISOLATION,
+        file="helpers/isolation/specs.py",
+        old="lambda end: any(",
+        new="lambda end: True or any(",
+    ),
+    Mutation(
+        name="no-rw-dependencies",
+        claims=("a-cycle-is-found",),
+        notebook=ISOLATION,
+        file="helpers/isolation/histories.py",
+        old='{Edge(me, "rw", one.key, names[value]) for value in later}',
+        new="set()",
+    ),
+    Mutation(
+        name="loose-units-in-transactions",
+        claims=("strategies-are-serializable",),
+        notebook=ISOLATION,
+        file=ISOLATION,
+        old=r""""            return unit(connection)\n",""",
+        new=r""""            connection.execute(\"BEGIN IMMEDIATE\")\n",
+    "            result = unit(connection)\n",
+    "            connection.commit()\n",
+    "            return result\n",""",
+    ),
+    Mutation(
+        name="skews-tried-one-after-the-other",
+        claims=("both-sums", "the-other-row", "looks-afterwards", "the-same-row", "circular-flow"),
+        notebook=ISOLATION_SOLVED,
+        file="helpers/exercises/skews.py",
+        old='_LOOSE, _HELD = Level("WAL", "autocommit"), Level',
+        new='_LOOSE, _HELD = Level("WAL", "IMMEDIATE"), Level',
+    ),
+    Mutation(
+        name="serial-orders-not-tried",
+        claims=("the-end-alone", "its-own-row"),
+        notebook=ISOLATION_SOLVED,
+        file="helpers/exercises/skews.py",
+        old="order = case.serial_anomaly()",
+        new="order = None",
+    ),
+    Mutation(
+        name="sessions-need-not-write",
+        claims=("only-one-writes",),
+        notebook=ISOLATION_SOLVED,
+        file="helpers/exercises/skews.py",
+        old="if not _written(case, name):",
+        new="if False:",
+    ),
+    Mutation(
+        name="the-condition-forgotten",
+        claims=("a-condition",),
+        notebook=ISOLATION_SOLVED,
+        file=ISOLATION_SOLVED,
+        old=">= 90",
+        new=">= -90",
+    ),
+]
