@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from contextlib import closing
 
@@ -14,10 +15,12 @@ from helpers.workloads import Acknowledged, Audit, Workload, check_positive
 #: A list is what the ledger of the sample ``accounts`` holds for one account, by rowid.
 _READ = "SELECT amount FROM transfer WHERE source = ? ORDER BY rowid"
 _APPEND = "INSERT INTO transfer VALUES (?, ?, ?, 0, ?)"
+#: Between what a unit reads and what it writes, in seconds: others have time to come between.
+_THINKS = 0.001
 
 
 class Appends(Workload):
-    """Each unit reads two lists and appends a value to the second.
+    """A unit reads two lists and appends a value to the second; every fourth thread reads all.
 
     Two units that do so crosswise at the same time make a cycle, unless they are kept apart.
 
@@ -34,21 +37,29 @@ class Appends(Workload):
         self.done: list[Acknowledged] = []
         self.end: dict[str, tuple[int, ...]] = {}
 
+    def reads(self, worker: int) -> bool:
+        """Every fourth only reads."""
+        return worker % 4 == 3
+
     def plan(self, worker: int, number: int) -> tuple[int, int, int]:
         """Which list a unit reads, which it reads and appends to, and the value."""
         first = (worker + number) % self.lists
         return first, (first + 1 + worker % 2) % self.lists, 1 + worker * self.units + number
 
     def unit(self, worker: int, number: int) -> UnitOfWork:
-        """Read, read, append; returns the operations."""
+        """Read, read, append, or read each list; returns the operations."""
         first, second, value = self.plan(worker, number)
+
+        def look(connection: sqlite3.Connection) -> tuple[Append | Read, ...]:
+            return tuple(_list(connection, key) for key in range(self.lists))
 
         def work(connection: sqlite3.Connection) -> tuple[Append | Read, ...]:
             reads = [_list(connection, key) for key in (first, second)]
+            time.sleep(_THINKS)
             connection.execute(_APPEND, [worker, number, second, value])
             return (*reads, Append(str(second), value))
 
-        return work
+        return look if self.reads(worker) else work
 
     def audit(self, database: databases.Database, done: Sequence[Acknowledged]) -> Audit:
         """Keep what was acknowledged, and the lists as they ended."""
@@ -60,7 +71,8 @@ class Appends(Workload):
     def transaction(self, worker: int, number: int) -> Transaction:
         """A unit that failed: what it would have appended."""
         _, second, value = self.plan(worker, number)
-        return Transaction(_name(worker, number), (Append(str(second), value),), False)
+        appends = () if self.reads(worker) else (Append(str(second), value),)
+        return Transaction(_name(worker, number), appends, False)
 
 
 def _list(connection: sqlite3.Connection, key: int) -> Read:

@@ -22,8 +22,9 @@ SETUP = (
 LOOK = "SELECT value FROM t ORDER BY id LIMIT 2"
 ANOMALIES = databases.DATA / "anomalies.toml"
 
-#: Transactions are the level's business, but a session may take back what it did.
-_BEGINS = ("BEGIN", "COMMIT", "END", "SAVEPOINT", "RELEASE")
+#: What the statements of a session begin with. Transactions are the level's business, tables that
+#: of `setup`; but a session may take back what it did.
+_WORDS = ("SELECT", "VALUES", "WITH", "INSERT", "REPLACE", "UPDATE", "DELETE", "ROLLBACK")
 _KEYS = {"name", "title", "setup", "look", "sessions", "anomaly"}
 
 #: What SELECTs returned, one list of values each, or what `look` did.
@@ -195,7 +196,9 @@ def _case(entry: dict[str, Any]) -> Case:
     unknown = sorted(set(entry) - _KEYS)
     need(not unknown, f"{unknown[0] if unknown else ''!r} is none of {', '.join(sorted(_KEYS))}")
     need(isinstance(sessions, dict) and 1 < len(sessions) < 4, "give two or three sessions")
-    need("end" not in sessions, "no session can be called 'end'")
+    for session in sessions:
+        said = f"no session can be called {session!r}"
+        need(session and session != "end" and ":" not in session, said)
     texts = (entry.get(key, "") for key in ("name", "title", "setup", "look"))
     need(all(isinstance(text, str) for text in texts), "name, title, setup and look are texts")
     for session, statements in sessions.items():
@@ -203,7 +206,8 @@ def _case(entry: dict[str, Any]) -> Case:
         for number, sql in enumerate(statements, 1):
             where = f"session {session}, statement {number}"
             word = sql.split(None, 1)[0].upper().rstrip(";")
-            need(word not in _BEGINS, f"{where}: leave out {word}, the level says it")
+            said = f"{where}: {word} cannot stand here"
+            need(word in _WORDS, f"{said}; the level begins and commits, `setup` makes the tables")
             last = number == len(statements)
             need(word != "ROLLBACK" or last, f"{where}: only the last can be ROLLBACK")
     anomaly = entry.get("anomaly", [])
@@ -212,6 +216,12 @@ def _case(entry: dict[str, Any]) -> Case:
         need(isinstance(ending, dict) and ending, "an ending is { session = [[values]], … }")
         strange = [key for key in ending if key != "end" and key not in sessions]
         need(not strange, f"an ending names {strange}, and no session is called so")
+        for key, values in ending.items():
+            flat = isinstance(values, list) and not any(isinstance(one, list) for one in values)
+            need(key != "end" or flat, "an ending's 'end' is one list of values, as [10, 20]")
+            lists = isinstance(values, list) and all(isinstance(one, list) for one in values)
+            said = f"an ending's {key} has a list for each SELECT, as [[10], [20]]"
+            need(key == "end" or lists, said)
     case = Case(
         name,
         entry.get("title", name),

@@ -5,9 +5,8 @@
     spec.run("wal")              # the permutations that the file lists
 
 The format: https://github.com/postgres/postgres/tree/master/src/test/isolation#readme. Each run has
-a fresh database: the file's `teardown` is read and compiled, and there is nothing for it to do. A
-session ends at its first error and is rolled back; PostgreSQL ignores the rest of a failed
-transaction, too.
+a fresh database, so the file's `teardown` is passed over. A session ends at its first error and is
+rolled back; PostgreSQL ignores the rest of a failed transaction, too.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ _TOKEN = re.compile(
     r'\s+|#[^\n]*|\{(?P<sql>[^}]*)\}|"(?P<quoted>[^"\n]*)"|(?P<word>[A-Za-z_][\w$]*)|(?P<other>.)',
     re.DOTALL,
 )
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _KEYWORDS = ("setup", "teardown", "session", "step", "permutation")
 
 
@@ -62,7 +62,7 @@ class Spec:
 
     Attributes:
         name: what tables call it.
-        setup, teardown: statements of the whole file.
+        setup: statements of the whole file.
         sessions: name -> session.
         permutations: names of steps, in order; empty for all of them.
         look: a query for all that is in the tables.
@@ -70,7 +70,6 @@ class Spec:
 
     name: str
     setup: list[Statement] = field(default_factory=list)
-    teardown: list[Statement] = field(default_factory=list)
     sessions: dict[str, Session] = field(default_factory=dict)
     permutations: list[tuple[str, ...]] = field(default_factory=list)
     look: str = "SELECT 'no table'"
@@ -207,7 +206,7 @@ class _Reader:
     def take(self, *kinds: str) -> tuple[str, int]:
         """The text and line of the next token, which must be of one of `kinds`."""
         kind, text, line = self.tokens[0]
-        if kind not in kinds or (kind == "word" and text in _KEYWORDS and "keyword" not in kinds):
+        if kind not in kinds or (kind == "word" and text in _KEYWORDS):
             wanted = "{ SQL }" if kinds == ("sql",) else "a name"
             raise SpecError(f"line {line}: here must stand {wanted}, not {text!r}")
         self.tokens.pop(0)
@@ -215,7 +214,10 @@ class _Reader:
 
     def block(self) -> list[Statement]:
         """``setup { … }``, ``teardown { … }`` and what follows ``step name``."""
-        text, line = self.take("sql")
+        _, text, line = self.tokens[0]
+        if "{" in text:
+            raise SpecError(f"line {line}: the block that begins here has no }}, or a {{ before it")
+        self.take("sql")
         return list(_statements(text, line))
 
     def spec(self, name: str) -> Spec:
@@ -225,7 +227,7 @@ class _Reader:
             spec.setup += self.block()
         if self.next_is("teardown"):
             self.tokens.pop(0)
-            spec.teardown = self.block()
+            self.take("sql")
         while self.next_is("session"):
             self.tokens.pop(0)
             self.session(spec)
@@ -239,6 +241,8 @@ class _Reader:
 
     def session(self, spec: Spec) -> None:
         name, line = self.take("quoted", "word")
+        if not name or ":" in name:
+            raise SpecError(f"line {line}: no session can be called {name!r} here")
         if name in spec.sessions:
             raise SpecError(f"line {line}: there is another session {name!r}")
         session = spec.sessions[name] = Session()
@@ -268,6 +272,8 @@ class _Reader:
             if step not in known:
                 raise SpecError(f"line {line}: no session has a step {step!r}")
             steps.append(step)
+        if not steps:
+            raise SpecError(f"line {self.tokens[0][2]}: the permutation before has no step")
         spec.permutations.append(tuple(steps))
 
 
@@ -278,7 +284,7 @@ def _statements(text: str, line: int) -> Iterator[Statement]:
         sql += part
         if sqlite3.complete_statement(sql):
             start = len(sql) - len(sql.lstrip())
-            if sql.strip("; \t\r\n"):
+            if _COMMENT.sub("", sql).strip("; \t\r\n"):
                 yield Statement(sql.strip().rstrip("; "), line + sql.count("\n", 0, start))
             line += sql.count("\n")
             sql = ""
@@ -295,8 +301,6 @@ def _compile(spec: Spec) -> None:
             blocks = (session.setup, *session.steps.values(), session.teardown)
             for statement in itertools.chain(*blocks):
                 _try(connection, statement, "EXPLAIN ")
-        for statement in spec.teardown:
-            _try(connection, statement, "EXPLAIN ")
         spec.look = _look(connection) or spec.look
 
 

@@ -104,14 +104,15 @@ def test_the_read_only_anomaly_is_refused_to_the_writer():
 GOOD = """# a comment with { and }
 setup { CREATE TABLE t (x INTEGER); }
 setup { INSERT INTO t VALUES (1); }
-teardown { DROP TABLE t; }
+teardown { DROP TABLE t, u; }
 session "s 1"
 setup { BEGIN; }
 step r1
 {
   SELECT x
     FROM t;
-  COMMIT;
+  COMMIT; -- here it ends; and
+  /* not; here */
 }
 teardown { SELECT ';'; }
 session s2
@@ -137,19 +138,22 @@ def test_what_the_format_allows_is_read():
         ("BEGIN;", "SET lock_timeout = 5;", "BEGIN DEFERRED, IMMEDIATE and EXCLUSIVE"),
         ("FROM t;", "FROM t FOR UPDATE;", "line 9: SQLite does not take 'SELECT x FROM t FOR"),
         ("COMMIT;", "LOCK TABLE t;", "line 11: SQLite does not take 'LOCK TABLE t'"),
-        ("x = 2", "y = 2", "line 15: SQLite does not take 'UPDATE t SET y = 2': no such column"),
+        ("x = 2", "y = 2", "line 16: SQLite does not take 'UPDATE t SET y = 2': no such column"),
         ("(x INTEGER)", "(x INTEGER", "line 2: SQLite does not take"),
-        ("DROP TABLE t", "DROP TABLE u", "line 4: SQLite does not take"),
-        ("SELECT ';'", "SELECT '", "line 13: this statement does not end"),
-        ("permutation r1 w2", "permutation r1(w2) w2", "line 16: marks of blocking, '(', are not"),
-        ("permutation r1 w2", "permutation r1 w3", "line 16: no session has a step 'w3'"),
-        ("session s2", 'session "s 1"', "line 14: there is another session"),
-        ("step w2", "step r1", "line 15: there is another step 'r1'"),
-        ("step w2 {", "step {", "line 15: here must stand a name"),
-        ("step w2 {", "step w2 = {", "line 15: here must stand { SQL }, not '='"),
+        ("FROM t;\n", "FROM t;\n  SELECT '{';", "line 8: the block that begins here has no }"),
+        ("2; }", "2;", "line 16: the block that begins here"),
+        ("SELECT ';'", "SELECT '", "line 14: this statement does not end"),
+        ("permutation r1 w2", "permutation r1(w2) w2", "line 17: marks of blocking, '(', are not"),
+        ("permutation r1 w2", "permutation r1 w3", "line 17: no session has a step 'w3'"),
+        ('permutation "w2" r1', "permutation", "line 19: the permutation before has no step"),
+        ("session s2", 'session "s:2"', "line 15: no session can be called"),
+        ("session s2", 'session "s 1"', "line 15: there is another session"),
+        ("step w2", "step r1", "line 16: there is another step 'r1'"),
+        ("step w2 {", "step {", "line 16: here must stand a name"),
+        ("step w2 {", "step w2 = {", "line 16: here must stand { SQL }, not '='"),
         ("step w2 { UPDATE t SET x = 2; }", "", "has no step"),
-        ("session s2", "notices s2", "line 14: 'notices' is not supported, or not here"),
-        ("session s2", "session setup", "line 14: here must stand a name, not 'setup'"),
+        ("session s2", "notices s2", "line 15: 'notices' is not supported, or not here"),
+        ("session s2", "session setup", "line 15: here must stand a name, not 'setup'"),
     ],
 )
 def test_what_is_not_supported_is_refused_with_its_line(old, new, reason):

@@ -39,10 +39,6 @@ RIGHT = {
         "{ A = [[50], [50]], B = [[100]], end = ['current', -40, 'savings', -40] }",
     ),
     "one writes first": case([CURRENT, SUM], [SUM, SAVINGS], "{ A = [[10]], B = [[100]] }"),
-    "accounts deleted": case(
-        [SUM, DELETES.format("current")], [SUM, DELETES.format("savings")],
-        "{ A = [[100]], B = [[100]] }",
-    ),
     "names of sessions": case([SUM, CURRENT], [SUM, SAVINGS], "{ Ana = [[100]], Ben = [[100]] }")
     .replace("\nA =", "\nAna =").replace("\nB =", "\nBen ="),
     "replaced": case(
@@ -102,11 +98,56 @@ WRONG = {
     ),
     "BEGIN": (
         case(["BEGIN", SUM, CURRENT], [SUM, SAVINGS], "{ A = [[100]], B = [[100]] }"),
-        "session A, statement 1: leave out BEGIN",
+        "session A, statement 1: BEGIN cannot stand here; the level begins",
     ),
     "taken back": (
         case([SUM, CURRENT, "ROLLBACK"], [SUM, SAVINGS], "{ A = [[100]], B = [[100]] }"),
         "session A changes nothing",
+    ),
+    "accounts deleted": (
+        case(
+            [SUM, DELETES.format("current")], [SUM, DELETES.format("savings")],
+            "{ A = [[100]], B = [[100]] }",
+        ),
+        "end with 0 together: nothing is overdrawn",
+    ),
+    "deposits": (
+        case(
+            [SUM, CURRENT.replace("- 90", "+ 90")], [SUM, SAVINGS.replace("- 90", "+ 90")],
+            "{ A = [[100]], B = [[100]] }",
+        ),
+        "end with 280 together: nothing is overdrawn",
+    ),
+    "forbidden alone": (
+        case(
+            [SUM, CURRENT.replace("90", "190")], [SUM, SAVINGS], "{ A = [[100]], B = [[100]] }"
+        ),
+        "already alone, session A leaves -90 together",
+    ),
+    "another ending, too": (
+        case(
+            [CURRENT, SUM], [SUM, SAVINGS], "{ A = [[10]], B = [[100]] }, { A = [[-80]] }"
+        ),
+        "2 endings, and one is asked for",
+    ),
+    "at random": (
+        case(
+            [SUM, CURRENT.replace("90", "abs(random() % 100)")], [SUM, SAVINGS],
+            "{ A = [[100]], B = [[100]] }",
+        ),
+        "a case must end alike in each run",
+    ),
+    "one list too few": (
+        case([SUM, CURRENT], [SUM, SAVINGS], "{ A = [100], B = [100] }"),
+        "an ending's A has a list for each SELECT",
+    ),
+    "the table dropped": (
+        case([SUM, "DROP TABLE account"], [SUM, SAVINGS], "{ A = [[100]], B = [[100]] }"),
+        "session A, statement 2: DROP cannot stand here",
+    ),
+    "too many statements": (
+        case([SUM] * 4 + [CURRENT], [SUM, SAVINGS], "{ A = [[100]], B = [[100]] }"),
+        "4 statements a session are many",
     ),
     "a constraint": (
         case(
