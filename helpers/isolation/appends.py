@@ -15,7 +15,7 @@ from helpers.workloads import Acknowledged, Audit, Workload, check_positive
 #: A list is what the ledger of the sample ``accounts`` holds for one account, by rowid.
 _READ = "SELECT amount FROM transfer WHERE source = ? ORDER BY rowid"
 _APPEND = "INSERT INTO transfer VALUES (?, ?, ?, 0, ?)"
-#: Between what a unit reads and what it writes, in seconds: others have time to come between.
+#: After a unit has read, in seconds: others have time to come between.
 _THINKS = 0.001
 
 
@@ -51,7 +51,7 @@ class Appends(Workload):
         first, second, value = self.plan(worker, number)
 
         def look(connection: sqlite3.Connection) -> tuple[Append | Read, ...]:
-            return tuple(_list(connection, key) for key in range(self.lists))
+            return tuple(_list(connection, key, _THINKS) for key in range(self.lists))
 
         def work(connection: sqlite3.Connection) -> tuple[Append | Read, ...]:
             reads = [_list(connection, key) for key in (first, second)]
@@ -75,8 +75,10 @@ class Appends(Workload):
         return Transaction(_name(worker, number), appends, False)
 
 
-def _list(connection: sqlite3.Connection, key: int) -> Read:
+def _list(connection: sqlite3.Connection, key: int, then: float = 0) -> Read:
+    """Read a list; then wait, in seconds."""
     rows = connection.execute(_READ, [key]).fetchall()
+    time.sleep(then)
     return Read(str(key), tuple(value for (value,) in rows))
 
 
