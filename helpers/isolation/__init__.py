@@ -5,7 +5,7 @@
 
 A `Case` is data (`data/anomalies.toml`): sessions of SQL, and what counts as the anomaly. `specs`
 reads the files of PostgreSQL's isolation tester. `histories` judges what was recorded under load:
-serialisable, or a cycle of dependencies.
+serializable, or a cycle of dependencies.
 """
 
 from helpers.isolation import appends, histories, specs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -160,7 +161,14 @@ def read_cases(text: str) -> tuple[Case, ...]:
     Raises:
         CaseError: naming the case and what is wrong with it.
     """
-    return tuple(_case(entry) for entry in _toml(text).get("case", []))
+    found = _toml(text)
+    if set(found) != {"case"} or not isinstance(found["case"], list):
+        raise CaseError("each case stands under [[case]], and nothing before the first")
+    cases = tuple(_case(entry) for entry in found["case"])
+    twice = [name for name, number in Counter(case.name for case in cases).items() if number > 1]
+    if twice:
+        raise CaseError(f"{len(cases)} cases, and more than one is called {twice[0]!r}")
+    return cases
 
 
 def read_case(text: str, setup: str = SETUP, look: str = LOOK) -> Case:
@@ -187,54 +195,75 @@ def _toml(text: str) -> dict[str, Any]:
 def _case(entry: dict[str, Any]) -> Case:
     """Check and make one case."""
     name = entry.get("name", "the case")
-    sessions = entry.get("sessions", {})
+    try:
+        _check_form(entry)
+        _check_endings(entry["anomaly"], entry["sessions"])
+        case = Case(
+            name,
+            entry.get("title", name),
+            {
+                session: tuple(sql.strip().rstrip("; ") for sql in given)
+                for session, given in entry["sessions"].items()
+            },
+            tuple(entry["anomaly"]),
+            entry.get("setup", SETUP),
+            entry.get("look", LOOK),
+        )
+        _prepare(case)
+        _count(case)
+    except CaseError as error:
+        raise CaseError(f"{name}: {error}") from None
+    return case
 
-    def need(right: object, reason: str) -> None:
-        if not right:
-            raise CaseError(f"{name}: {reason}")
 
+def _need(right: object, reason: str) -> None:
+    if not right:
+        raise CaseError(reason)
+
+
+def _check_form(entry: dict[str, Any]) -> None:
     unknown = sorted(set(entry) - _KEYS)
-    need(not unknown, f"{unknown[0] if unknown else ''!r} is none of {', '.join(sorted(_KEYS))}")
-    need(isinstance(sessions, dict) and 1 < len(sessions) < 4, "give two or three sessions")
-    for session in sessions:
-        said = f"no session can be called {session!r}"
-        need(session and session != "end" and ":" not in session, said)
+    _need(not unknown, f"{unknown[0] if unknown else ''!r} is none of {', '.join(sorted(_KEYS))}")
     texts = (entry.get(key, "") for key in ("name", "title", "setup", "look"))
-    need(all(isinstance(text, str) for text in texts), "name, title, setup and look are texts")
-    for session, statements in sessions.items():
-        need(_texts(statements), f"session {session} must be a list of SQL statements")
+    _need(all(isinstance(text, str) for text in texts), "name, title, setup and look are texts")
+    sessions, anomaly = entry.get("sessions"), entry.get("anomaly")
+    _need(isinstance(sessions, dict) and 1 < len(sessions) < 4, "give two or three sessions")
+    _need(isinstance(anomaly, list) and anomaly, "say in 'anomaly' which endings count")
+    for session, statements in entry["sessions"].items():
+        said = f"no session can be called {session!r}"
+        _need(session and session != "end" and ":" not in session, said)
+        _need(_texts(statements), f"session {session} must be a list of SQL statements")
         for number, sql in enumerate(statements, 1):
             where = f"session {session}, statement {number}"
             word = sql.split(None, 1)[0].upper().rstrip(";")
             said = f"{where}: {word} cannot stand here"
-            need(word in _WORDS, f"{said}; the level begins and commits, `setup` makes the tables")
+            _need(word in _WORDS, f"{said}; the level begins and commits, `setup` makes the tables")
             last = number == len(statements)
-            need(word != "ROLLBACK" or last, f"{where}: only the last can be ROLLBACK")
-    anomaly = entry.get("anomaly", [])
-    need(isinstance(anomaly, list) and anomaly, "say in 'anomaly' which endings count")
+            _need(word != "ROLLBACK" or last, f"{where}: only the last can be ROLLBACK")
+
+
+def _check_endings(anomaly: Sequence[Any], sessions: Mapping[str, Any]) -> None:
     for ending in anomaly:
-        need(isinstance(ending, dict) and ending, "an ending is { session = [[values]], … }")
+        _need(isinstance(ending, dict) and ending, "an ending is { session = [[values]], … }")
         strange = [key for key in ending if key != "end" and key not in sessions]
-        need(not strange, f"an ending names {strange}, and no session is called so")
+        _need(not strange, f"an ending names {strange}, and no session is called so")
         for key, values in ending.items():
-            flat = isinstance(values, list) and not any(isinstance(one, list) for one in values)
-            need(key != "end" or flat, "an ending's 'end' is one list of values, as [10, 20]")
-            lists = isinstance(values, list) and all(isinstance(one, list) for one in values)
-            said = f"an ending's {key} has a list for each SELECT, as [[10], [20]]"
-            need(key == "end" or lists, said)
-    case = Case(
-        name,
-        entry.get("title", name),
-        {
-            session: tuple(sql.strip().rstrip("; ") for sql in given)
-            for session, given in sessions.items()
-        },
-        tuple(anomaly),
-        entry.get("setup", SETUP),
-        entry.get("look", LOOK),
-    )
-    _prepare(case)
-    return case
+            inner = [isinstance(one, list) for one in values] if isinstance(values, list) else None
+            if key == "end":
+                right, like = inner is not None and not any(inner), "one list of values, [10, 20]"
+            else:
+                right, like = inner is not None and all(inner), "a list for each SELECT, [[10], []]"
+            _need(right, f"what an ending says of {key} must be {like}, not {values}")
+
+
+def _count(case: Case) -> None:
+    """An ending has as many lists for a session as statements of it read."""
+    for session in case.sessions:
+        read = case.serial(session).results.get(session)  # None if it fails alone
+        for values in (ending[session] for ending in case.anomaly if session in ending):
+            right = read is None or len(values) == len(read)
+            count = f"statements that read {len(read or ())}, lists in an ending {len(values)}"
+            _need(right, f"session {session}: {count}")
 
 
 def _texts(values: object) -> bool:
@@ -258,4 +287,4 @@ def _prepare(case: Case) -> None:
                     where = f"session {session}, statement {number}"
                     connection.execute(f"EXPLAIN {sql}")
         except (sqlite3.Error, sqlite3.Warning) as error:
-            raise CaseError(f"{case.name}: {where}: {error}") from None
+            raise CaseError(f"{where}: {error}") from None

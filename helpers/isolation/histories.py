@@ -1,4 +1,4 @@
-"""Is a recorded history serialisable? If not: which transactions depend on each other in a circle.
+"""Is a recorded history serializable? If not: which transactions depend on each other in a cycle.
 
 The idea is Elle's (Kingsbury and Alvaro 2020, https://doi.org/10.14778/3430915.3430918).
 Transactions append values, each of them once, to lists, and read whole lists. A list then tells in
@@ -8,7 +8,7 @@ which order its values came, and so which transaction had to come before which:
     wr   B read a list with A's value in it
     rw   A read a list that does not have B's value yet
 
-A history is serialisable if and only if these dependencies have no cycle: with the lists of the
+A history is serializable if and only if these dependencies have no cycle: with the lists of the
 end, the order of all appends is known (Adya 1999, https://pmg.csail.mit.edu/papers/adya-phd.pdf).
 """
 

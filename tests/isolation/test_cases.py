@@ -70,9 +70,14 @@ def test_a_serial_run_keeps_the_error_of_a_session():
         ("id = 1;", "id = 1; SELECT 1", "one statement at a time"),
         ("B = ", "end = ", "no session can be called 'end'"),
         ("B = ", "'b:timeout' = ", "no session can be called 'b:timeout'"),
-        ("A = [[10]]", "A = [10]", "an ending's A has a list for each SELECT"),
-        ("A = [[10]]", "A = 10", "an ending's A has a list for each SELECT"),
-        ("end = [11, 20]", "end = [[11], [20]]", "'end' is one list of values"),
+        ("A = [[10]]", "A = [10]", "A must be a list for each SELECT, [[10], []], not"),
+        (
+            "A = [[10]]",
+            "A = [[10], [10]]",
+            "that read 1, lists in an ending 2",
+        ),
+        ("A = [[10]]", "A = 10", "A must be a list for each SELECT, [[10], []], not"),
+        ("end = [11, 20]", "end = [[11], [20]]", "end must be one list of values"),
         ("{ A = [[10]], end", "{ C = [[10]], end", "names ['C']"),
         ("[{ A = [[10]], end = [11, 20] }]", "[]", "say in 'anomaly'"),
         ("[{ A = [[10]], end = [11, 20] }]", "[{}]", "an ending is"),
@@ -91,3 +96,19 @@ def test_several_cases_in_one_text():
     one = "[[case]]" + GOOD.replace("[sessions]", "[case.sessions]")
     first, second = read_cases(one + one.replace("mine", "yours"))
     assert (first.name, second.name) == ("mine", "yours")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (GOOD, "each case stands under [[case]]"),
+        ("", "each case stands under [[case]]"),
+        ("[[cases]]" + GOOD, "each case stands under [[case]]"),
+        ("[case]" + GOOD.replace("[sessions]", "[case.sessions]"), "each case stands under"),
+        (2 * ("[[case]]" + GOOD.replace("[sessions]", "[case.sessions]")), "is called 'mine'"),
+    ],
+)
+def test_a_text_of_cases_that_holds_none_or_one_twice_is_refused(text, reason):
+    with pytest.raises(CaseError) as caught:
+        read_cases(text)
+    assert reason in str(caught.value)

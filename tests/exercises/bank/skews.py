@@ -139,14 +139,17 @@ WRONG = {
     ),
     "one list too few": (
         case([SUM, CURRENT], [SUM, SAVINGS], "{ A = [100], B = [100] }"),
-        "an ending's A has a list for each SELECT",
+        "says of A must be a list for each SELECT, [[10], []], not [100]",
     ),
     "the table dropped": (
         case([SUM, "DROP TABLE account"], [SUM, SAVINGS], "{ A = [[100]], B = [[100]] }"),
         "session A, statement 2: DROP cannot stand here",
     ),
     "too many statements": (
-        case([SUM] * 4 + [CURRENT], [SUM, SAVINGS], "{ A = [[100]], B = [[100]] }"),
+        case(
+            [*[SUM] * 4, CURRENT], [SUM, SAVINGS],
+            "{ A = [[100], [100], [100], [100]], B = [[100]] }",
+        ),
         "4 statements a session are many",
     ),
     "a constraint": (
