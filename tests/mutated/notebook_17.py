@@ -58,7 +58,12 @@ MUTATIONS = [
     ),
     Mutation(
         name="a-refused-begin-ends-the-session",
-        claims=("one-connection", "immediate-does-not-help-on-one-connection", "names-of-levels"),
+        claims=(
+            "one-connection",
+            "every-cell-of-one-connection",
+            "immediate-does-not-help-on-one-connection",
+            "names-of-levels",
+        ),
         notebook=ISOLATION,
         file=LEVELS,
         old="with joins if self.shared else",
