@@ -5,9 +5,10 @@
     check_under_load(MyStrategy)     # at full speed
 
 `check_closing` counts the connections that a strategy leaves open, `check_requests` and
-`check_server` take a web application, `check_tasks` takes a coroutine function; `reports`,
-`transfers`, `writers`, `skews` and `cases` are exercises of single notebooks. `promises` are what
-a strategy is asked to keep, `predict` asks before a cell is run.
+`check_server` take a web application, `check_tasks` takes a coroutine function, `check_inventory`
+the service of the capstone; `reports`, `transfers`, `writers`, `skews` and `cases` are exercises
+of single notebooks. `promises` are what a strategy is asked to keep, `predict` asks before a cell
+is run.
 """
 
 from helpers.exercises.checks import (
@@ -18,13 +19,14 @@ from helpers.exercises.checks import (
     check_strategy,
     check_under_load,
 )
+from helpers.exercises.inventories import check_inventory
 from helpers.exercises.predictions import predict
 from helpers.exercises.promises import no_increment_lost
 from helpers.exercises.tasks import check_tasks
 from helpers.exercises.verdict import Verdict
 
 __all__ = [
-    "Verdict", "cases", "check", "check_closing", "check_requests", "check_server",
-    "check_strategy", "check_tasks", "check_under_load", "no_increment_lost", "predict",
-    "promises", "reports", "skews", "transfers", "writers",
+    "Verdict", "cases", "check", "check_closing", "check_inventory", "check_requests",
+    "check_server", "check_strategy", "check_tasks", "check_under_load", "inventories",
+    "no_increment_lost", "predict", "promises", "reports", "skews", "transfers", "writers",
 ]  # fmt: skip

@@ -160,10 +160,14 @@ class Runner:
     def _watching(self, scheduler: Scheduler) -> Callable[[int], None]:
         """Notice whether the file changes in a step that only reads or is Python's alone."""
         contents: list[int] = []
+        wal = [False]
 
         def look(steps: int) -> None:
             contents.append(self._content())
-            if steps and contents[-1] != contents[-2] and not _may_write(scheduler.steps[-1]):
+            # The last connection to close writes what was committed, and removes the WAL.
+            had_wal, wal[0] = wal[0], os.path.exists(f"{self.path}-wal")
+            same = contents[-1] == contents[-2:][0] or (had_wal and not wal[0])
+            if steps and not same and not _may_write(scheduler.steps[-1]):
                 last = scheduler.steps[-1]
                 self.unseen = (
                     self.unseen or f"the file changed after {last.thread}: {last.label}, in no step"

@@ -16,6 +16,7 @@ from bank import (
     engines,
     hooks,
     increments,
+    inventories,
     locks,
     reports,
     requests,
@@ -169,6 +170,7 @@ EXERCISES = {
     ),
     "15": Exercise(exercises.check_tasks, tasks),
     "17": Exercise(skew_check.check, skews),
+    "19": Exercise(exercises.check_inventory, inventories),
 }
 ANSWERS = [
     pytest.param(

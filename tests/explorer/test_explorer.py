@@ -885,3 +885,18 @@ def test_of_two_waits_the_shorter_ends_first_whoever_began():
         "returned 'refused'",
         "returned 'not refused'",
     }
+
+
+def test_the_last_connection_to_close_may_empty_the_wal_after_a_read():
+    def adds_and_looks(path):
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("UPDATE counter SET value = value + 1")
+            connection.execute("SELECT value FROM counter").fetchone()
+
+    program = Program(
+        "CREATE TABLE counter (value INTEGER); INSERT INTO counter VALUES (0)",
+        [adds_and_looks],
+        lambda end: end.value == 1,
+        journal_mode="wal",
+    )
+    assert explore(program).proved

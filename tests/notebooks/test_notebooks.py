@@ -7,7 +7,7 @@ What a notebook looks like (the rules are in `notebook_rules.py`):
   refute nothing (`**Refutes:** -`); notebooks in `solutions/` need the title alone.
 - The minutes stated are at least what reading takes (200 words of prose a minute, 8 lines of
   code, 400 words of output) and the minutes that the exercise states (`**Time:**` again); they
-  are 45 at most, in at most 50 cells with 1,500 words of prose.
+  are 45 at most (75 in notebook 19), in at most 50 cells with 1,500 words of prose.
 - A section with the line `*Further*` below its heading can wait, and is marked in the list of
   contents. The core path, all else but the exercise, takes 25 minutes or less, reads no name
   that a further section binds, and observes what it predicts.
@@ -164,6 +164,14 @@ def test_solutions_need_a_title_only():
 def test_bad_openings_are_caught(title, problem):
     (found,) = problems(*GOOD, title=title)
     assert problem in found
+
+
+def test_the_capstone_may_take_75_minutes_and_its_core_path_25():
+    title = TITLE.replace("25 minutes", "{} minutes").replace("core path 20", "core path {}")
+    assert problems(*GOOD, title=title.format(75, 25), name="19_capstone.ipynb") == []
+    assert problems(*GOOD, title=title.format(76, 25), name="19_capstone.ipynb")
+    assert problems(*GOOD, title=title.format(75, 26), name="19_capstone.ipynb")
+    assert problems(*GOOD, title=title.format(46, 25), name="18_other.ipynb")
 
 
 THREAD = "import threading\n\nthreading.Thread(target={}, name='one').start()"
