@@ -32,10 +32,11 @@ ROOMS = {
     "display": (5.0, "what does it look like?"),
     "explorer": (5.0, "how do I run it in an order\nthat I choose, in every order?"),
     "load": (5.0, "how do I run it at full speed,\nand where it may crash?"),
-    "web": (3.3, "how does a web application\nbehave under load?"),
-    "failures": (6.7, "what can go wrong,\nwhat does this error mean?"),
-    "exercises": (3.3, "is what a learner\nwrote right?"),
-    "commands": (6.7, "is my installation complete?\npython -m helpers …"),
+    "web": (5.0, "how does a web application\nbehave under load?"),
+    "isolation": (1.6, "which anomalies can happen,\nunder which settings?"),
+    "failures": (8.4, "what can go wrong,\nwhat does this error mean?"),
+    "exercises": (5.0, "is what a learner\nwrote right?"),
+    "commands": (8.4, "is my installation complete?\npython -m helpers …"),
 }
 #: Of a box, in the units of the axes: ten to the width, one to a row.
 WIDTH, HEIGHT, PAD, LINE = 2.9, 0.56, 0.06, 0.16

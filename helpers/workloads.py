@@ -9,6 +9,7 @@ database over a connection of its own, after every thread has ended.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -71,8 +72,8 @@ class Workload(Protocol):
     def unit(self, worker: int, number: int) -> UnitOfWork:
         """The `number`-th unit of work of `worker`."""
 
-    def reads(self, worker: int) -> bool:
-        """Whether `worker` only reads, so that its units go to `Strategy.read`; here none does."""
+    def reads(self, worker: int, number: int = 0) -> bool:
+        """Whether that unit only reads, so that it goes to `Strategy.read`; here none does."""
         return False
 
     def audit(self, database: databases.Database, done: Sequence[Acknowledged]) -> Audit:
@@ -248,7 +249,7 @@ class LongRead(Transfer):
         units: transfers by the writer, and reads by each reader.
     """
 
-    def reads(self, worker: int) -> bool:
+    def reads(self, worker: int, number: int = 0) -> bool:
         """All workers but the first only read."""
         return worker > 0
 
@@ -275,6 +276,104 @@ class LongRead(Transfer):
             writes.unacknowledged,
             writes.damaged + torn,
         )
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A unit of work that is one statement: what takes no functions can run it, too."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+
+    def __call__(self, connection: sqlite3.Connection) -> None:
+        """Execute it."""
+        connection.execute(self.sql, self.parameters)
+
+
+class Mix(Workload):
+    """Reads and writes in turn, until the time is over.
+
+    A write adds 1 to a balance that all share: read, work, write. With `insert` it is one INSERT
+    instead, a `Statement`. A read reads that balance twice, with the work in between; two
+    different values are damaged.
+
+    Args:
+        reads: reads that each worker does before its writes, again and again.
+        writes: writes after them.
+        inside: work between the two statements of a transaction, in seconds.
+        insert: whether a write is an INSERT, without work.
+        long_read: seconds that a read of worker 0 lasts, which then reads only; the others do
+            only what `reads` and `writes` say. None for no such worker.
+        burst: after so many units a worker waits for the next `TICK`, at which all begin again;
+            None for never.
+    """
+
+    sample, units = "accounts", 1_000_000
+    #: Seconds between two bursts.
+    TICK = 0.1
+
+    def __init__(
+        self,
+        reads: int = 0,
+        writes: int = 1,
+        *,
+        inside: float = 0.0,
+        insert: bool = False,
+        long_read: float | None = None,
+        burst: int | None = None,
+    ) -> None:
+        if reads < 0 or writes < 0 or not reads + writes:
+            raise ValueError(f"give reads and writes, one of them at least 1, not {reads}:{writes}")
+        if inside < 0:
+            raise ValueError(f"inside counts seconds, from 0 on, not {inside}")
+        self.mix, self.inside, self.insert = (reads, writes), inside, insert
+        self.long_read = long_read
+        self.burst = None if burst is None else check_positive("burst", burst)
+
+    def reads(self, worker: int, number: int = 0) -> bool:
+        """Whether that unit reads: all of worker 0's do if there are long reads."""
+        if worker == 0 and self.long_read is not None:
+            return True
+        return number % sum(self.mix) < self.mix[0]
+
+    def unit(self, worker: int, number: int) -> UnitOfWork:
+        """That unit of work; with bursts it may wait here, before it begins."""
+        if self.burst and number % self.burst == 0:
+            time.sleep(self.TICK - time.time() % self.TICK)
+        if self.reads(worker, number):
+            long = self.long_read if worker == 0 else None
+            return self._twice(self.inside if long is None else long)
+        insert = "INSERT INTO transfer VALUES (?, ?, 1, 1, 0)"
+        if self.insert:
+            return Statement(insert, (worker, number))
+        return self._add
+
+    def _add(self, connection: sqlite3.Connection) -> None:
+        (balance,) = connection.execute("SELECT balance FROM account WHERE id = 1").fetchone()
+        if self.inside:
+            time.sleep(self.inside)
+        connection.execute("UPDATE account SET balance = ? WHERE id = 1", [balance + 1])
+
+    def _twice(self, seconds: float) -> UnitOfWork:
+        def look_twice(connection: sqlite3.Connection) -> bool:
+            select = "SELECT balance FROM account WHERE id = 1"
+            before = connection.execute(select).fetchall()
+            if seconds:
+                time.sleep(seconds)
+            return before == connection.execute(select).fetchall()
+
+        return look_twice
+
+    def audit(self, database: databases.Database, done: Sequence[Acknowledged]) -> Audit:
+        """The rows, or what was added, against the writes; a read of two states is damaged."""
+        reads = [unit for unit in done if self.reads(unit.worker, unit.number)]
+        writes = {unit[:2] for unit in done if not self.reads(unit.worker, unit.number)}
+        rows = set(database.query("SELECT worker, number FROM transfer"))
+        ((added,),) = database.query("SELECT balance - 1000 FROM account WHERE id = 1")
+        stored = len(rows & writes) if self.insert else min(added, len(writes))
+        unasked = len(rows - writes) if self.insert else max(0, added - len(writes))
+        torn = sum(unit.result is not True for unit in reads)
+        return Audit(len(done), len(reads) + stored, unasked, torn)
 
 
 def total(audits: Iterable[Audit]) -> Audit:

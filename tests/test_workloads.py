@@ -121,3 +121,59 @@ def test_audits_add_up():
     assert str(Audit(5, 4)) == (
         "5 acknowledged, 4 of them stored, 1 lost, 0 stored without acknowledgement, 0 damaged"
     )
+
+
+def mixed(workload, database, units, workers=2):
+    """So many units of each worker, one after the other on one connection."""
+    with closing(database.connect()) as connection:
+        done = []
+        for worker in range(workers):
+            for number in range(units):
+                result = workload.unit(worker, number)(connection)
+                connection.commit()
+                done.append(Acknowledged(worker, number, result))
+    return done
+
+
+@pytest.mark.parametrize("insert", [False, True])
+def test_a_mix_reads_and_writes_in_turn_and_finds_what_is_lost(insert):
+    workload = workloads.Mix(2, 1, insert=insert)
+    assert [workload.reads(1, number) for number in range(4)] == [True, True, False, True]
+    with databases.fresh(workload.sample) as database:
+        done = mixed(workload, database, 6)
+        assert workload.audit(database, done) == Audit(12, 12)
+        assert workload.audit(database, [*done, Acknowledged(5, 2)]).lost == 1
+        assert workload.audit(database, done[:5]).unacknowledged == 3
+
+
+def test_a_read_of_two_states_is_damaged():
+    workload = workloads.Mix(1, 0)
+    with databases.fresh(workload.sample) as database:
+        assert mixed(workload, database, 1, 1) == [Acknowledged(0, 0, True)]
+        audit = workload.audit(database, [Acknowledged(0, 0, False), Acknowledged(0, 1, True)])
+    assert (audit.lost, audit.damaged) == (0, 1)
+
+
+def test_worker_0_reads_alone_and_for_long():
+    workload = workloads.Mix(insert=True, long_read=0.01)
+    assert [workload.reads(worker, 0) for worker in range(3)] == [True, False, False]
+
+
+def test_an_insert_is_one_statement_also_for_what_takes_no_functions():
+    unit = workloads.Mix(insert=True).unit(3, 4)
+    assert unit.sql.startswith("INSERT INTO transfer")
+    assert unit.parameters == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"reads": 0, "writes": 0}, "give reads and writes, one of them at least 1, not 0:0"),
+        ({"reads": -1}, "not -1:1"),
+        ({"inside": -1.0}, "inside counts seconds, from 0 on, not -1.0"),
+        ({"burst": 0}, "burst must be at least 1, not 0"),
+    ],
+)
+def test_a_mix_that_cannot_be_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        workloads.Mix(**arguments)

@@ -1,17 +1,20 @@
-"""Charts that compare runs: turns and waits of each thread, and how a number grows with another.
+"""Charts that compare runs: turns and waits of each thread, how a number grows with another.
 
+`panels` and `waits` compare many ways in several workloads, `decisions` draws what follows.
 A neighbour of `figures`: the same `Picture`, the same palette.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from helpers.display.figures import PALETTE, Picture
+from helpers.display.figures import PALETTE, Picture, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: Entries of the palette for the first run, the second, …; each differs by its hatch as well.
 _SERIES = ("full", "reduced", "damaged", "unacknowledged")
@@ -194,3 +197,150 @@ def matrix(
             axes.axvline(first - 0.5, color="#555555", linewidth=1)
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return Picture(figure, alt)
+
+
+#: How a way is drawn that broke its promises.
+_BROKEN = PALETTE["damaged"]
+
+
+def panels(
+    values: Mapping[str, Mapping[str, float]],
+    title: str,
+    *,
+    x: str,
+    alt: str,
+    broken: Mapping[str, Mapping[str, bool]] | None = None,
+) -> Picture:
+    """A panel for each entry of `values`, side by side, in each a bar for each name.
+
+    Args:
+        values: panel -> name -> length of the bar. A name without a value in a panel has no bar.
+        title: above the figure.
+        x: what the bars show, with the unit.
+        alt: alternative text, without numbers that differ from run to run.
+        broken: panel -> name -> whether to mark the bar with a cross and a hatch.
+
+    Raises:
+        ValueError: for no panel.
+    """
+    figure, every, names = _side_by_side(values, title, x)
+    for axes, (panel, bars) in zip(every, values.items(), strict=True):
+        for lane, name in enumerate(names):
+            if name not in bars:
+                continue
+            style = _BROKEN if broken and broken[panel][name] else PALETTE["reduced"]
+            mark = "✗ " if style is _BROKEN else ""
+            axes.barh(lane, bars[name], 0.7, color=style.color, hatch=style.hatch, ec="white")
+            text = f"{mark}{bars[name]:,.3g}" if bars[name] < 100 else f"{mark}{bars[name]:,.0f}"
+            axes.annotate(text, (bars[name], lane), (3, 0), **_BESIDE)
+        axes.margins(x=0.45)
+        axes.set_xticks([])
+    return Picture(figure, alt)
+
+
+#: What is drawn of waits: label, colour, marker.
+_WAITS = (
+    ("median", PALETTE["stored"].color, "o"),
+    ("99 of 100 are shorter", PALETTE["lost"].color, "s"),
+    ("longest", PALETTE["damaged"].color, "X"),
+)
+_BESIDE: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 8}
+
+
+def waits(
+    values: Mapping[str, Mapping[str, tuple[float, float, float]]], title: str, *, alt: str
+) -> Picture:
+    """A panel for each entry of `values`: of each name the median, 99th percentile, longest wait.
+
+    Args:
+        values: panel -> name -> the three, in seconds. Drawn in milliseconds, logarithmically.
+        title: above the figure.
+        alt: alternative text, without numbers that differ from run to run.
+
+    Raises:
+        ValueError: for no panel.
+    """
+    figure, every, names = _side_by_side(values, title, "wait for a unit, in milliseconds")
+    for axes, marks in zip(every, values.values(), strict=True):
+        lanes = [lane for lane, name in enumerate(names) if name in marks]
+        three = [[max(1e-3, wait * 1e3) for wait in marks[names[lane]]] for lane in lanes]
+        axes.hlines(lanes, [w[0] for w in three], [w[2] for w in three], color="#bbbbbb")
+        for place, (label, color, marker) in enumerate(_WAITS):
+            points = [waits[place] for waits in three]
+            axes.plot(points, lanes, marker, color=color, label=label, markeredgecolor="white")
+        axes.set_xscale("log")
+        axes.set_xlim(0.005, 5000)
+        axes.set_xticks([0.01, 1, 100], ["0.01", "1", "100"])
+        axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+    handles, _ = every[0].get_legend_handles_labels()
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    return Picture(figure, alt)
+
+
+def _side_by_side(
+    values: Mapping[str, Mapping[str, Any]], title: str, x: str
+) -> tuple[Figure, list[Axes], list[str]]:
+    """A figure with a panel for each entry; all names of all entries share the vertical axis."""
+    if not values:
+        raise ValueError("there is nothing to draw: give at least one panel")
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for panel in values.values() for name in panel))
+    size = (max(4.5, 1.4 + 1.75 * len(values)), 1.3 + 0.28 * len(names))
+    figure = Figure(figsize=size, layout="constrained")
+    every = list(figure.subplots(1, len(values), sharey=True, squeeze=False)[0])
+    for axes, panel in zip(every, values, strict=True):
+        axes.set_title(panel.replace(", ", ",\n"), fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_axisbelow(True)
+    every[0].set_yticks(range(len(names)), names)
+    every[0].set_ylim(len(names) - 0.5, -0.5)
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    every[len(every) // 2].set_xlabel(x, fontsize=9)
+    return figure, every, names
+
+
+def decisions(
+    questions: Sequence[tuple[str, str]], otherwise: str, title: str, *, alt: str
+) -> Picture:
+    """A chain of questions from top to bottom: yes leads to the right, no down to the next.
+
+    Args:
+        questions: (question, what to take if the answer is yes), in order.
+        otherwise: what to take if all answers are no.
+        title: above the figure.
+        alt: alternative text: the questions and answers.
+
+    Raises:
+        ValueError: for no question.
+    """
+    if not questions:
+        raise ValueError("there is nothing to decide: give at least one question")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.5, 0.6 + 0.95 * (len(questions) + 1)), layout="constrained")
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.set_xlim(0, 10)
+    axes.set_ylim(len(questions) + 0.5, -0.5)
+    arrow = {"arrowstyle": "-|>", "color": "#555555"}
+    for lane, (question, answer) in enumerate(questions):
+        _box(axes, (3, lane), 5.4, question, PALETTE["stored"])
+        _box(axes, (8.6, lane), 2.4, answer, PALETTE["reduced"])
+        axes.annotate("", (7.4, lane), (5.7, lane), arrowprops=arrow)
+        axes.text(6.5, lane - 0.08, "yes", ha="center", va="bottom", fontsize=9)
+        axes.annotate("", (3, lane + 0.68), (3, lane + 0.32), arrowprops=arrow)
+        axes.text(3.15, lane + 0.5, "no", va="center", fontsize=9)
+    _box(axes, (3, len(questions)), 2.4, otherwise, PALETTE["reduced"])
+    axes.set_title(title, fontsize=11, loc="left")
+    return Picture(figure, alt)
+
+
+def _box(axes: Axes, centre: tuple[float, float], width: float, text: str, style: Style) -> None:
+    from matplotlib.patches import Rectangle
+
+    text = textwrap.fill(text, 45)
+    x, y = centre
+    corner = (x - width / 2, y - 0.32)
+    axes.add_patch(Rectangle(corner, width, 0.64, fc="white", ec=style.color, linewidth=2))
+    axes.text(x, y, text, ha="center", va="center", fontsize=9, linespacing=1.4)

@@ -37,7 +37,7 @@ class Appends(Workload):
         self.done: list[Acknowledged] = []
         self.end: dict[str, tuple[int, ...]] = {}
 
-    def reads(self, worker: int) -> bool:
+    def reads(self, worker: int, number: int = 0) -> bool:
         """Every fourth only reads."""
         return worker % 4 == 3
 

@@ -5,12 +5,14 @@
 
 `run` works with threads of this process, `processes.run` with processes, `tasks.run` with tasks
 of asyncio. `sandbox` runs in a child process, with a time limit, what may crash or hang;
-`comparison` runs several strategies and compares.
+`comparison` runs several strategies and compares. `trials` measures one strategy or all of them,
+those of `peers` too, in child processes, for a given time; `Lab` is a panel for that.
 """
 
+from helpers.load.lab import Lab
 from helpers.load.threads import LoadResult, StrategyFactory, UnitError, failure_table, run
 
 __all__ = [
-    "LoadResult", "StrategyFactory", "UnitError", "comparison", "failure_table", "processes", "run",
-    "sandbox", "tasks",
+    "Lab", "LoadResult", "StrategyFactory", "UnitError", "comparison", "failure_table", "peers",
+    "processes", "run", "sandbox", "tasks", "trials",
 ]  # fmt: skip

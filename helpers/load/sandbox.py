@@ -36,7 +36,7 @@ from helpers.workloads import Audit, Workload
 if TYPE_CHECKING:
     import pandas as pd
 
-Kind = Literal["returned", "raised", "crashed", "hung", "out of memory"]
+Kind = Literal["returned", "raised", "crashed", "hung", "out of memory", "stopped"]
 
 #: Default memory limit of a child, in bytes of address space (Linux only).
 MEMORY = 4 << 30
@@ -69,7 +69,8 @@ class SandboxResult:
     """How a child process ended.
 
     Attributes:
-        kind: ``"returned"``, ``"raised"``, ``"crashed"``, ``"hung"`` or ``"out of memory"``.
+        kind: ``"returned"``, ``"raised"``, ``"crashed"``, ``"hung"``, ``"out of memory"`` or
+            ``"stopped"``.
         value: what the function returned, if it did.
         error: what it raised, if it did.
         signal: name of the signal that ended a crashed child, such as ``"SIGSEGV"``.
@@ -100,6 +101,8 @@ class SandboxResult:
             return f"the process crashed with {self.signal} ({meaning})"
         if self.kind == "hung":
             return "the process hung: it was ended at the time limit"
+        if self.kind == "stopped":
+            return "the process was stopped"
         if self.error is not None:
             ended = "ran out of memory" if self.kind == "out of memory" else "raised"
             return f"the process {ended}: {self.error.kind}: {self.error.message}".rstrip(": ")
@@ -113,6 +116,7 @@ def call(
     seconds: float = 30.0,
     memory: int | None = MEMORY,
     progress: Progress | None = None,
+    stop: threading.Event | None = None,
     **keywords: Any,
 ) -> SandboxResult:
     """Run ``function(*arguments, **keywords)`` in a child process.
@@ -124,6 +128,7 @@ def call(
         seconds: time limit; a child past it is ended and the result says ``"hung"``.
         memory: limit on the child's address space in bytes, None for none. Linux only.
         progress: called with each number that the child passes to `report`.
+        stop: once it is set, the child is ended and the result says ``"stopped"``.
 
     Raises:
         ValueError: if `seconds` is not more than 0.
@@ -135,7 +140,7 @@ def call(
     with tempfile.TemporaryDirectory(
         prefix="sqlite-under-threads-", ignore_cleanup_errors=True
     ) as folder:
-        return _run(job, folder, seconds, progress)
+        return _run(job, folder, seconds, progress, stop or threading.Event())
 
 
 def run_load(
@@ -210,7 +215,9 @@ def _load_here(
 # -- the parent's side -------------------------------------------------------------------
 
 
-def _run(job: bytes, folder: str, seconds: float, progress: Progress | None) -> SandboxResult:
+def _run(
+    job: bytes, folder: str, seconds: float, progress: Progress | None, stop: threading.Event
+) -> SandboxResult:
     began = perf_counter()
     child = _start(folder)
     messages: queue.SimpleQueue[tuple[str, Any] | None] = queue.SimpleQueue()
@@ -223,7 +230,7 @@ def _run(job: bytes, folder: str, seconds: float, progress: Progress | None) -> 
         for reader in readers:
             reader.start()
         _send(child, job)
-        ending = _follow(messages, began + seconds, progress)
+        ending = _follow(messages, began + seconds, progress, stop)
     finally:
         _end(child)
         for reader in readers:
@@ -256,17 +263,22 @@ def _follow(
     messages: queue.SimpleQueue[tuple[str, Any] | None],
     deadline: float,
     progress: Progress | None,
+    stop: threading.Event,
 ) -> tuple[str, Any] | None:
     """The child's last message, None if it ended without one, ("hung", None) at the deadline."""
-    while True:
+    while not stop.is_set():
+        left = max(0.0, deadline - perf_counter())
         try:
-            message = messages.get(timeout=max(0.0, deadline - perf_counter()))
+            message = messages.get(timeout=min(left, 0.1))
         except queue.Empty:
-            return ("hung", None)
+            if not left:
+                return ("hung", None)
+            continue
         if message is None or message[0] != "progress":
             return message
         if progress is not None:
             progress(message[1])
+    return ("stopped", None)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -328,8 +340,9 @@ def _judge(
             seconds=seconds,
             stderr=stderr,
         )
-    if kind == "hung":
-        return SandboxResult("hung", seconds=seconds, stderr=stderr)
+    if kind in ("hung", "stopped"):
+        ended: Kind = "hung" if kind == "hung" else "stopped"
+        return SandboxResult(ended, seconds=seconds, stderr=stderr)
     return SandboxResult("crashed", signal=signal_name(status), seconds=seconds, stderr=stderr)
 
 

@@ -137,7 +137,7 @@ def run(
     history = History()
     with databases.fresh(workload.sample, journal_mode) as database:
         chosen = strategy(database, history.connect)
-        workers = _Workers(workload, chosen, threads, stop_on_error)
+        workers = Workers(workload, chosen, threads, stop_on_error)
         try:
             if threads > 1 and not may_crash and getattr(chosen, "may_crash", False):
                 raise RuntimeError(
@@ -161,35 +161,57 @@ def run(
                 name: sum(workers.names[unit.worker] == name for unit in workers.done)
                 for name in workers.names
             },
-            longest_wait=dict(zip(workers.names, workers.longest, strict=True)),
+            longest_wait=workers.longest_wait,
             hung=workers.hung,
             seconds=wall,
             history=history,
         )
 
 
-class _Workers:
-    """The threads of one run, and what they report. Lists are only appended to: no lock needed."""
+class Workers:
+    """The threads of one run, and what they report. Lists are only appended to: no lock needed.
+
+    Args:
+        workload, strategy, threads, stop_on_error: as for `run`.
+        first: number of the first worker, where other processes have the ones before it.
+
+    Attributes:
+        done, failures: units acknowledged, and units that raised.
+        waits: seconds that each unit took, a list for each thread.
+        hung: as in `LoadResult`.
+    """
 
     def __init__(
-        self, workload: Workload, strategy: Strategy, threads: int, stop_on_error: bool
+        self,
+        workload: Workload,
+        strategy: Strategy,
+        threads: int,
+        stop_on_error: bool,
+        first: int = 0,
     ) -> None:
         self.workload = workload
         self.strategy = strategy
         self.stop_on_error = stop_on_error
-        self.names = [f"T{number}" for number in range(1, threads + 1)]
+        self.first = first
+        self.names = [f"T{first + number}" for number in range(1, threads + 1)]
         self.done: list[Acknowledged] = []
         self.failures: list[UnitError] = []
-        self.longest = [0.0] * threads
+        self.waits: list[list[float]] = [[] for _ in range(threads)]
         self.hung: dict[str, str] = {}
         self.stop = threading.Event()
         self.barrier = threading.Barrier(threads + 1)
         self.running = threads
         self.ended = threading.Condition()
         self.threads = [
-            threading.Thread(target=self._work, args=(worker,), name=name, daemon=True)
-            for worker, name in enumerate(self.names)
+            threading.Thread(target=self._work, args=(first + place,), name=name, daemon=True)
+            for place, name in enumerate(self.names)
         ]
+
+    @property
+    def longest_wait(self) -> dict[str, float]:
+        """Thread name -> seconds that its slowest unit took."""
+        longest = [max(waits, default=0.0) for waits in self.waits]
+        return dict(zip(self.names, longest, strict=True))
 
     def run(self, seconds: float, progress: bool | Progress) -> float:
         """Start all threads at once and wait for them; returns the wall time in seconds."""
@@ -231,22 +253,25 @@ class _Workers:
     def _work(self, worker: int) -> None:
         try:
             self.barrier.wait()
-            call = self.strategy.read if self.workload.reads(worker) else self.strategy.write
+            place = worker - self.first
             for number in range(self.workload.units):
                 if self.stop.is_set():
                     break
+                reads = self.workload.reads(worker, number)
                 began = perf_counter()
                 try:
-                    result = call(self.workload.unit(worker, number))
+                    unit = self.workload.unit(worker, number)
+                    began = perf_counter()  # to make the unit, or to wait for it, is no wait
+                    result = self.strategy.read(unit) if reads else self.strategy.write(unit)
                 except BaseException as error:
-                    name = self.names[worker]
+                    name = self.names[place]
                     self.failures.append(UnitError(name, number, CallError.of(error), _line(error)))
                     if self.stop_on_error:
                         break
                 else:
                     self.done.append(Acknowledged(worker, number, result))
                 finally:
-                    self.longest[worker] = max(self.longest[worker], perf_counter() - began)
+                    self.waits[place].append(perf_counter() - began)
         finally:
             with self.ended:
                 self.running -= 1

@@ -27,9 +27,10 @@ from contextlib import closing
 from functools import partial
 from time import perf_counter, sleep, thread_time
 
-import peers
+import peers_alone
 
 from helpers import databases
+from helpers.load import peers
 from helpers.strategies import PerThread, Pool, Settings, TransactionLock, Writer
 
 SCHEMA = "CREATE TABLE entry (worker INTEGER, number INTEGER, text TEXT NOT NULL)"
@@ -54,10 +55,10 @@ OURS = {
 }
 STRATEGIES = {
     **OURS,
-    "sqlite3, one lock": peers.OnePlainLock,
-    "sqlite3, connection per thread": peers.PlainPerThread,
+    "sqlite3, one lock": peers_alone.OnePlainLock,
+    "sqlite3, connection per thread": peers_alone.PlainPerThread,
     "peewee SqliteQueueDatabase": peers.PeeweeQueue,
-    "SQLAlchemy, one lock": peers.SqlAlchemyLock,
+    "SQLAlchemy, one lock": peers_alone.SqlAlchemyLock,
     "SQLAlchemy, its pool": peers.SqlAlchemyPool,
     "aiosqlite, threads": peers.AioSqlite,
     "aiosqlite, tasks": peers.AioSqlite,
@@ -175,7 +176,7 @@ def in_tasks(strategy, workers, seconds):
             else:
                 worker.note(began)
 
-    async def workers():
+    async def together():
         stop = asyncio.Event()
         tasks = [asyncio.create_task(work(worker, stop)) for worker in workers]
         counts = await asyncio.to_thread(between, workers, seconds)
@@ -183,7 +184,7 @@ def in_tasks(strategy, workers, seconds):
         await asyncio.gather(*tasks)
         return counts
 
-    return strategy.run(workers())
+    return strategy.run(together())
 
 
 def alone(database, settings, batch, seconds):
@@ -433,7 +434,7 @@ def main():
         "python": platform.python_version(),
         "cores": os.cpu_count(),
         "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
-        **peers.versions(),
+        **peers_alone.versions(),
         **{key: getattr(options, key) for key in ("threads", "seconds", "rounds")},
     }
     found = compare_readers(options) if options.readers else compare(options)

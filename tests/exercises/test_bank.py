@@ -18,6 +18,7 @@ from bank import (
     increments,
     inventories,
     locks,
+    programs,
     reports,
     requests,
     servers,
@@ -32,6 +33,7 @@ from bank import (
 
 from helpers import exercises, workloads
 from helpers.exercises import cases, checks
+from helpers.exercises import programs as program_check
 from helpers.exercises import reports as report_check
 from helpers.exercises import skews as skew_check
 from helpers.exercises import tasks as task_check
@@ -169,6 +171,7 @@ EXERCISES = {
         slow=every(hooks),
     ),
     "15": Exercise(exercises.check_tasks, tasks),
+    "16": Exercise(program_check.check, programs),
     "17": Exercise(skew_check.check, skews),
     "19": Exercise(exercises.check_inventory, inventories),
 }

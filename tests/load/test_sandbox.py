@@ -74,6 +74,19 @@ def test_a_hang_ends_at_the_time_limit():
     assert "time limit" in str(result)
 
 
+def test_a_child_is_ended_when_it_is_told_to_stop():
+    stop = threading.Event()
+
+    def begun():
+        sandbox.report(1)
+        threading.Event().wait()
+
+    result = sandbox.call(begun, seconds=60, progress=lambda _: stop.set(), stop=stop)
+    assert result.kind == "stopped"
+    assert result.seconds < 30
+    assert str(result) == "the process was stopped"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the address space is limited on Linux only")
 def test_running_out_of_memory_comes_back():
     result = sandbox.call(lambda: len(bytearray(2 << 30)), memory=1 << 30)

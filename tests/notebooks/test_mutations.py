@@ -28,7 +28,7 @@ def test_notebook_notices(mutation):
 
 
 #: Notebooks that run servers and processes; the others run in such a copy in `.ci/run`.
-SERVING = sorted({m.notebook for m in MUTATIONS if re.match(r"notebooks/1[1-5]_", m.notebook)})
+SERVING = sorted({m.notebook for m in MUTATIONS if re.match(r"notebooks/1[1-6]_", m.notebook)})
 
 
 @pytest.mark.slow

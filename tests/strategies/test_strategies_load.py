@@ -1,5 +1,6 @@
 """Short versions of the benchmarks: kill -9, and acknowledged against stored under load."""
 
+import csv
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import correctness, killing
+from benchmarks import faults as table
 
 from helpers import databases
 from helpers.workloads import Acknowledged, Transfer
@@ -108,6 +110,16 @@ def test_a_fault_harms_its_own_unit_only(name):
 @pytest.mark.slow
 def test_the_whole_table_of_faults_is_zero():
     assert len(faults()) == 16 * 4
+
+
+def test_the_recorded_table_has_every_strategy_and_fault():
+    with open(databases.DATA / "faults.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    recorded = {(row["strategy"], row["fault"]) for row in rows}
+    assert recorded == {(name, fault) for name in table.STRATEGIES for fault in table.FAULTS}
+    assert len(rows) == len(recorded)
+    assert {row[count] for row in rows for count in COUNTS} == {"0"}
+    assert sum(int(row["acknowledged"]) for row in rows) > 1000
 
 
 PROGRAMS = [
