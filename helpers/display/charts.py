@@ -142,6 +142,9 @@ def curves(
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)
+        # Threads and workers come whole.
+        whole = all(float(at).is_integer() for points in series.values() for at in points)
+        axes.locator_params(axis="x", integer=whole)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.set_title(title, fontsize=11, loc="left")

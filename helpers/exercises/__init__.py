@@ -6,9 +6,9 @@
 
 `check_closing` counts the connections that a strategy leaves open, `check_requests` and
 `check_server` take a web application, `check_tasks` takes a coroutine function, `check_inventory`
-the service of the capstone; `reports`, `transfers`, `writers`, `programs`, `skews` and `cases` are
-exercises of single notebooks. `promises` are what a strategy is asked to keep, `predict` asks
-before a cell is run.
+the service of the capstone; `reports`, `transfers`, `writers`, `programs`, `skews`, `unanswered`
+and `cases` are exercises of single notebooks. `promises` are what a strategy is asked to keep,
+`predict` asks before a cell is run.
 """
 
 from helpers.exercises.checks import (
@@ -29,5 +29,5 @@ __all__ = [
     "Verdict", "cases", "check", "check_closing", "check_inventory", "check_requests",
     "check_server", "check_strategy", "check_tasks", "check_under_load", "inventories",
     "no_increment_lost", "predict", "programs", "promises", "reports", "skews", "transfers",
-    "writers",
+    "unanswered", "writers",
 ]  # fmt: skip

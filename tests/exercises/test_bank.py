@@ -28,6 +28,7 @@ from bank import (
     thread_connections,
     threading_modes,
     transfers,
+    unanswered,
     writers,
 )
 
@@ -38,6 +39,7 @@ from helpers.exercises import reports as report_check
 from helpers.exercises import skews as skew_check
 from helpers.exercises import tasks as task_check
 from helpers.exercises import transfers as transfer_check
+from helpers.exercises import unanswered as unanswered_check
 from helpers.exercises import writers as writer_check
 from helpers.web import servers as web
 
@@ -173,6 +175,7 @@ EXERCISES = {
     "15": Exercise(exercises.check_tasks, tasks),
     "16": Exercise(program_check.check, programs),
     "17": Exercise(skew_check.check, skews),
+    "18": Exercise(unanswered_check.check, unanswered),
     "19": Exercise(exercises.check_inventory, inventories),
 }
 ANSWERS = [

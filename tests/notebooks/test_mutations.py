@@ -28,7 +28,7 @@ def test_notebook_notices(mutation):
 
 
 #: Notebooks that run servers and processes; the others run in such a copy in `.ci/run`.
-SERVING = sorted({m.notebook for m in MUTATIONS if re.match(r"notebooks/1[1-6]_", m.notebook)})
+SERVING = sorted({m.notebook for m in MUTATIONS if re.match(r"notebooks/1[1-689]_", m.notebook)})
 
 
 @pytest.mark.slow
@@ -38,6 +38,8 @@ def test_a_copy_without_a_mutation_is_green_and_leaves_nothing(notebook, tmp_pat
     for name in ("TMPDIR", "TEMP", "TMP"):
         monkeypatch.setenv(name, str(tmp_path))
     assert mutations.without_a_change(notebook, watched=True) == []
+    # Dask's workers on one machine share this folder; Dask leaves it, with its lock files.
+    shutil.rmtree(tmp_path / "dask-scratch-space", ignore_errors=True)
     assert [file.name for file in tmp_path.iterdir()] == []
 
 
