@@ -96,6 +96,8 @@ def test_what_cannot_be_made_is_told():
 def test_the_matrix_has_every_workload_and_a_verdict_for_each_strategy():
     found = trials.matrix(["Pool", "Writer"], seconds=0.1)
     assert list(found) == list(trials.WORKLOADS)
+    each = [(work, *entry) for work, row in found.items() for entry in row.items()]
+    assert [entry for entry in each if entry[-1].verdict != "kept"] == []
     table = trials.verdicts(found, ["Pool"])
     assert list(table.index) == ["Pool"]
     assert set(table.loc["Pool"]) == {"kept"}
