@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from helpers.explorer.engine.scheduler import TIMEOUT, Diverged, Scheduler
-from helpers.explorer.engine.states import state_of
+from helpers.explorer.engine.states import CannotMerge, state_of
 from helpers.explorer.program import Outcome, Schedule, Step
 from helpers.explorer.runner import Runner, before_timeout
 
@@ -60,16 +60,18 @@ IN_FULL = Search()
 class Below:
     """What the schedules have come to that lead through one state: how many, by outcome.
 
-    `steps` counts their steps from that state on.
+    `steps` counts their steps from that state on, `deepest` those of the longest.
     """
 
     counts: Counter[Outcome] = field(default_factory=Counter)
     steps: int = 0
+    deepest: int = 0
 
     def add(self, other: Below, distance: int) -> None:
         """Add what was found below a state that is `distance` steps further."""
         self.counts.update(other.counts)
         self.steps += other.steps + distance * other.counts.total()
+        self.deepest = max(self.deepest, other.deepest + distance)
 
 
 @dataclass(slots=True)
@@ -367,6 +369,8 @@ def depth_first(
             tally.add(outcome, tuple(scheduler.schedule))
             policy.found(Below(Counter([outcome])), depth)
         elif policy.met is not None:
+            if depth + policy.met.deepest >= runner.step_limit:
+                raise CannotMerge("a schedule may be cut after as many steps")
             tally.add_again(policy.met, depth)
             policy.found(policy.met, depth)
         else:

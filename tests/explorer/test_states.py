@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import queue
 import random
 import sqlite3
 import threading
+import types
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import ClassVar
@@ -240,9 +242,136 @@ def in_a_cache():
     return lambda name: first(), first
 
 
+def in_an_attribute_made_before():
+    def put(name):
+        put.found.append(name)
+
+    put.found = []
+    return put, lambda: put.found[0]
+
+
+def in_an_attribute_of_a_partial():
+    print_all = functools.partial(print)
+    print_all.found = []
+    return lambda name: print_all.found.append(name), lambda: print_all.found[0]
+
+
+def in_a_metaclass():
+    class Meta(type):
+        found: ClassVar[list[str]] = []
+
+    class Made(metaclass=Meta):
+        pass
+
+    return lambda name: Made.found.append(name), lambda: Made.found[0]
+
+
+def in_a_singleton():
+    class One:
+        name = ""
+
+        def __new__(cls, name):
+            cls.name = cls.name or name
+            return cls.name
+
+    return One, lambda: One("")
+
+
+def in_a_subclass_of_a_primitive():
+    class Own(threading.local):
+        found: ClassVar[list[str]] = []
+
+    own = Own()
+    return lambda name: own.found.append(name), lambda: own.found[0]
+
+
+def in_a_subclass_of_a_tuple():
+    class Pair(tuple):
+        pass
+
+    pair = Pair()
+    pair.found = []
+    return lambda name: pair.found.append(name), lambda: pair.found[0]
+
+
+def in_an_exempt_attribute():
+    class Level:
+        isolation_level = ""
+
+    def put(name):
+        Level.isolation_level = Level.isolation_level or name
+
+    return put, lambda: Level.isolation_level
+
+
+def in_a_queue_from_before():
+    found, items = [], queue.Queue()
+    items.put(found)
+    items.put(found)
+    return lambda name: items.get().append(name), lambda: items.get()[0]
+
+
+def in_what_a_queue_holds():
+    items = queue.Queue()
+    return items.put, lambda: items.queue[0]
+
+
+def in_a_value_of_a_semaphore():
+    semaphore = threading.Semaphore(9)
+    return lambda name: semaphore.acquire(), lambda: str(semaphore._value)
+
+
+def in_an_event_asked_the_old_way():
+    event = threading.Event()
+    return lambda name: event.set(), lambda: str(event.isSet())
+
+
+def in_another_module(module=types.ModuleType("test_states")):  # noqa: B008
+    module.found = []
+    return lambda name: module.found.append(name), lambda: module.found[0]
+
+
+def in_a_module_given_to_a_function(module=types.ModuleType("test_states")):  # noqa: B008
+    module.found = []
+
+    def note(where, name):
+        where.found.append(name)
+
+    return functools.partial(note, module), lambda: functools.partial(note, module)
+
+
+def in_a_module_of_a_module(module=contextlib):
+    return lambda name: module.os.environ.setdefault("FIRST", name), lambda: ""
+
+
+def in_the_output():
+    return print, lambda: contextlib.redirect_stdout(None)
+
+
+def in_the_names_of_threads():
+    return lambda name: None, lambda: str(len(threading.enumerate()))
+
+
+def in_converters():
+    return lambda name: sqlite3.converters.setdefault("WHO", name), lambda: ""
+
+
+def in_a_copy_of_the_database():
+    def put(name):
+        with closing(sqlite3.connect("")) as one, closing(sqlite3.connect("")) as other:
+            one.backup(other)
+
+    return put, lambda: ""
+
+
 WAYS_TO_SHARE = (
     in_a_list, in_a_default, in_a_global, in_an_outer_name, in_a_class, in_an_attribute,
-    in_a_module, in_an_iterator, in_a_cache,
+    in_a_module, in_an_iterator, in_a_cache, in_an_attribute_made_before,
+    in_an_attribute_of_a_partial, in_a_metaclass, in_a_singleton, in_a_subclass_of_a_primitive,
+    in_a_subclass_of_a_tuple, in_an_exempt_attribute, in_a_queue_from_before,
+    in_what_a_queue_holds, in_a_value_of_a_semaphore, in_an_event_asked_the_old_way,
+    in_another_module, in_a_module_given_to_a_function, in_a_module_of_a_module, in_the_output,
+    in_the_names_of_threads, in_converters, in_a_copy_of_the_database,
 )  # fmt: skip
 
 
@@ -294,9 +423,28 @@ def test_merging_what_is_shared_would_count_wrongly(share):
     assert explore(who_was_first(share)) == full
 
 
+Rows = list[tuple[int, str]] | None
+
+
+def with_an_alias(path):
+    def inner(rows: Rows) -> Rows:
+        return rows
+
+    return inner(None)
+
+
+def in_a_class_behind_an_alias(alias=types.GenericAlias(Box, int)):  # noqa: B008
+    return lambda name: alias.items.append(name), lambda: alias.items[0]
+
+
+def test_an_alias_hides_nothing():
+    put, _ = in_a_class_behind_an_alias()
+    assert may_share([put])
+
+
 @pytest.mark.parametrize(
     "job",
-    [count, begin("IMMEDIATE"), functools.partial(begin("DEFERRED"))],
+    [count, begin("IMMEDIATE"), functools.partial(begin("DEFERRED")), with_an_alias],
 )
 def test_what_is_not_shared_is_not_found(job):
     assert may_share([job, job]) == ""
@@ -328,6 +476,194 @@ def test_futures_and_started_threads_are_shared(make):
     for job in (started, future):
         exploration = explore(Program("counter", [job, count], lambda end: True), merge=True)
         assert exploration.runs == exploration.schedules
+
+
+def connect(path, **options):
+    return closing(sqlite3.connect(path, isolation_level=None, **options))
+
+
+def change(path):
+    with connect(path) as connection:
+        connection.execute("UPDATE counter SET value = value + 1")
+
+
+def own_tables(path, prepare=("CREATE TEMP TABLE own (value)",)):
+    """In one transaction notes the counter in a table that is its own."""
+    with connect(path) as connection:
+        for sql in prepare:
+            connection.execute(sql)
+        connection.execute("BEGIN")
+        connection.execute("INSERT INTO own VALUES (1)")
+        connection.execute("INSERT INTO own SELECT value FROM counter")
+        connection.execute("COMMIT")
+        return connection.execute("SELECT sum(value) FROM own").fetchone()
+
+
+ATTACHED = ("ATTACH ':memory:' AS other", "CREATE TABLE other.own (value)")
+
+
+def checkpoints(path):
+    with connect(path) as connection:
+        connection.execute("UPDATE counter SET value = 7")
+        connection.execute("PRAGMA wal_checkpoint")
+        connection.execute("UPDATE counter SET value = 8")
+        return connection.execute("PRAGMA wal_checkpoint").fetchone()
+
+
+def reads_row_by_row(path):
+    with connect(path) as connection:
+        rows = connection.execute("SELECT value FROM counter UNION ALL SELECT 1 FROM counter")
+        return [rows.fetchone() for _ in range(3)]
+
+
+def changes_while_it_reads(path):
+    with connect(path) as connection:
+        for _ in connection.execute("SELECT value FROM counter UNION ALL SELECT 1 FROM counter"):
+            connection.execute("UPDATE counter SET value = value + 1")
+
+
+def fetches_later(path):
+    with connect(path) as connection:
+        rows = connection.execute("UPDATE counter SET value = value + 1 RETURNING value")
+        count(path)
+        return rows.fetchall()
+
+
+def looks_twice(path):
+    """The first look fixes what the second one sees, but its row is in no step."""
+    with connect(path) as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT value FROM counter")
+        count(path)
+        return connection.execute("SELECT value FROM counter").fetchone()
+
+
+def asks_for_changes(path):
+    with connect(path) as connection:
+        connection.execute("UPDATE counter SET value = value * 2 + 3")
+        return [connection.execute("PRAGMA data_version").fetchone() for _ in range(3)]
+
+
+def makes_a_file(path):
+    count(path)
+    with connect(f"{path}-other"):
+        count(path)
+
+
+def needs_a_file(path):
+    count(path)
+    try:
+        with connect(f"file:{path}-other?mode=rw", uri=True):
+            found = True
+    except sqlite3.OperationalError:
+        found = False
+    count(path)
+    return found
+
+
+@pytest.mark.parametrize("waiting", WAYS)
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        (own_tables, change),
+        (functools.partial(own_tables, prepare=ATTACHED), change),
+        (checkpoints, reads_row_by_row),
+        (makes_a_file, needs_a_file),
+        (changes_while_it_reads, looks_twice),
+        (fetches_later, looks_twice),
+        (asks_for_changes, begin("IMMEDIATE")),
+    ],
+    ids=["temp", "attach", "checkpoint", "file", "cursor", "returning", "version"],
+)
+def test_what_calls_touch_unseen(jobs, waiting):
+    full, states = both(
+        Program("counter", jobs, lambda end: True, journal_mode="wal"), waiting=waiting
+    )
+    assert full == states
+
+
+def asks_without_the_lock(ask):
+    """One thread has a lock now and then, one uses it without."""
+
+    def asks(path):
+        count(path)
+        try:
+            ask()
+            holds = 1
+        except RuntimeError:
+            holds = 0
+        count(path)
+        return holds
+
+    return asks
+
+
+@pytest.mark.parametrize("ask", ["notify", "release"])
+def test_a_lock_that_another_holds_is_seen(ask):
+    lock = threading.Lock()
+    condition = threading.Condition(lock)
+
+    def holds(path):
+        lock.acquire()
+        count(path)
+        with contextlib.suppress(RuntimeError):
+            lock.release()
+
+    calls = {"notify": lambda: condition.notify(), "release": lambda: lock.release()}
+    asks = asks_without_the_lock(calls[ask])
+    full, states = both(Program("counter", [asks, holds], lambda end: True))
+    assert full == states
+
+
+def test_who_opened_first_is_not_told():
+    # Two readers keep the writer waiting: which of them is named must not depend on who opened.
+    lock = threading.Lock()
+
+    def reader(path):
+        count(path)
+        with connect(path) as connection:
+            connection.execute("BEGIN")
+            connection.execute("SELECT value FROM counter").fetchone()
+            with lock:
+                connection.execute("COMMIT")
+
+    def writer(path):
+        with lock:
+            change(path)
+
+    full, states = both(Program("counter", [writer, reader, reader], lambda end: True))
+    assert full == states
+    assert "deadlock" in full.counts
+
+
+@pytest.mark.parametrize("limit", range(4, 9))
+def test_a_limit_that_only_longer_ways_reach(limit):
+    def begins(path):
+        with connect(path) as connection:
+            for _ in range(2):
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("COMMIT")
+
+    def changes(path):
+        with connect(path) as connection:
+            for _ in range(2):
+                connection.execute("UPDATE counter SET value = 1")
+
+    full, states = both(Program("counter", [begins, changes], lambda end: True), step_limit=limit)
+    assert full == states
+
+
+def test_looking_at_a_state_ends_no_statement():
+    # It could not read the schema at first; by the rule, looking at a state asks for a VACUUM.
+    def reader(path):
+        with closing(sqlite3.connect(path)) as connection:
+            rows = connection.execute("SELECT value FROM counter UNION ALL SELECT 2 FROM counter")
+            return rows.fetchall()
+
+    program = Program("counter", [reader, begin("EXCLUSIVE")], lambda end: True)
+    full, states = both(program, waiting=RULE)
+    assert full == states
+    assert full.counts == {"right": full.schedules}
 
 
 def test_a_program_that_never_ends_is_searched_in_full():

@@ -25,7 +25,7 @@ EXPECTED = {
     "users": {"error": 6},
 }
 #: Spec files with three sessions, of which the count differs with the journal.
-SERIALIZABLE = {"deposit", "receipts"}
+SERIALIZABLE = ("deposit", "receipts")
 
 
 def read(name):
@@ -34,7 +34,7 @@ def read(name):
 
 def test_there_are_ten_files():
     files = {path.stem for path in FOLDER.glob("*.spec")}
-    assert files == set(EXPECTED) | SERIALIZABLE
+    assert files == set(EXPECTED) | {*SERIALIZABLE}
     assert len(files) == 10
 
 

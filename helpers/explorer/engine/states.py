@@ -32,6 +32,8 @@ def state_of(run: Scheduler) -> bytes:
     """
     if run.shares:
         raise CannotMerge(run.shares)
+    if any(connection.commits_later() for connection in run.connections):
+        raise CannotMerge("a statement that commits when its last row is read")
     since = {name: thread.since for name, thread in run.threads.items() if thread.waiting}
     calls: dict[str, list[object]] = {name: [] for name in run.threads}
     uses: dict[str, _Uses] = {}

@@ -40,7 +40,8 @@ class SteppingConnection(WatchedConnection):
 
     __slots__ = (
         "__weakref__", "_level", "_regime", "_waiting", "decides_by_rule", "lent", "number",
-        "owner", "phase", "pooled", "private", "scheduler", "shared", "shares_cache", "snapshot",
+        "owner", "phase", "pooled", "private", "scheduler", "shared", "snapshot", "unclear",
+        "unfinished",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +73,9 @@ class SteppingConnection(WatchedConnection):
                 cached_statements=cached_statements,
                 uri=uri,
             )
+        except sqlite3.Error:  # another thread may have made the file, or make it yet
+            scheduler.share("a file that cannot be opened")
+            raise
         finally:
             scheduler.may_connect = False
         self.scheduler = scheduler
@@ -83,9 +87,9 @@ class SteppingConnection(WatchedConnection):
             None if check_same_thread else confined(scheduler, "connection")
         )
         self.shared = not check_same_thread and self.private is None
-        self.shares_cache = uri and "cache=shared" in os.fsdecode(database)
-        if self.shares_cache:
-            scheduler.share("a cache of SQLite's")
+        self.unclear = self.unfinished = False
+        if uri and "cache=shared" in os.fsdecode(database):
+            self._blur("a cache of SQLite's")
         self.pooled = self.lent = False
         self.patience = timeout
         self.owner = scheduler.me()
@@ -135,6 +139,13 @@ class SteppingConnection(WatchedConnection):
             return False
         return self.open_transaction
 
+    def commits_later(self) -> bool:
+        """Whether a change with RETURNING commits when its last row is read, in no step."""
+        if self.unfinished and self.occupant is None:
+            open_ = not self.closed and not self.open_transaction
+            self.unfinished = open_ and self.state()[0] == 2
+        return self.unfinished
+
     def wait(self, phase: tuple[int, int]) -> bool:
         """SQLite would wait in this connection: see `Scheduler.wait_for_file`."""
         self.phase = phase
@@ -149,7 +160,8 @@ class SteppingConnection(WatchedConnection):
             if other is not self
         ]
         held = [(state, owner) for state, owner in others if state]
-        held.sort(key=lambda pair: -pair[0])
+        # Not in the order in which they were opened: that is no part of a state.
+        held.sort(key=lambda pair: (-pair[0], pair[1].name if pair[1] else ""))
         return [(owner, f"a {TRANSACTION[state]} transaction") for state, owner in held]
 
     @property
@@ -177,6 +189,11 @@ class SteppingConnection(WatchedConnection):
             self.owner = borrower
             self.lent = borrower is not None
 
+    def _blur(self, what: str) -> None:
+        """From now on its calls count as touching everything, because of `what`."""
+        self.unclear = True
+        self.scheduler.share(what)
+
     # -- one step ----------------------------------------------------------------------
 
     def enter(
@@ -185,6 +202,8 @@ class SteppingConnection(WatchedConnection):
         """Park before a call; the thread that makes it, None outside of a program."""
         scheduler = self.scheduler
         thread = scheduler.me()
+        if sql and classify(sql).unclear:
+            self._blur(classify(sql).label)
         if thread is None:
             return None
         if self.private is not None:
@@ -240,6 +259,7 @@ class SteppingConnection(WatchedConnection):
             return call(*arguments)
         scheduler = self.scheduler
         before = self.state()[0] if scheduler.track else 0
+        alone = not self.open_transaction
         self.occupant = thread
         try:
             return self._waiting.perform(self, kind, call, *arguments)
@@ -256,16 +276,17 @@ class SteppingConnection(WatchedConnection):
                 failure, self.failure = self.failure, None
                 raise failure
             if scheduler.track:
-                self._note_accesses(before, thread, kind)
+                self._note_accesses(before, alone, thread, kind)
 
-    def _note_accesses(self, before: int, thread: ControlledThread, kind: str) -> None:
+    def _note_accesses(self, before: int, alone: bool, thread: ControlledThread, kind: str) -> None:
         """What the call read or changed that other threads may notice.
 
         ``file`` stands for the committed rows and the readers' locks, ``write lock`` for
-        RESERVED. Inside a transaction that has its lock already, no other can notice.
+        RESERVED. Inside a transaction that has its lock already, no other can notice; a
+        statement that is `alone` commits, though a cursor that is open holds a lock as well.
         """
         after, lock = self.state()
-        if self.shares_cache:  # its tables' locks and, if it asks, its uncommitted rows are seen
+        if self.unclear:  # of a shared cache tables' locks and, if asked for, uncommitted rows
             self.scheduler.touch("everything", "w")
         written = before == 2 if kind == "commit" else kind in ("insert", "change") and not before
         if written and not after and thread.step.error is None:
@@ -275,8 +296,11 @@ class SteppingConnection(WatchedConnection):
         ):
             self._touch_file("r", "r")
         if before == after:
-            if before == 0 and kind not in ("begin", "commit", "end"):
+            if (alone or before == 0) and kind not in ("begin", "commit", "end"):
                 self._touch_file(*(("r", "") if kind in ("read", "look") else ("w", "w")))
+        elif alone and after == 2 and not self.open_transaction:
+            self.unfinished = True
+            self._touch_file("w", "w")
         elif 2 in (before, after):
             self._touch_file("w" if before == 2 or lock == 4 else "r", "w")
         else:

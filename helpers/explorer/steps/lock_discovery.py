@@ -82,14 +82,16 @@ def inside(value: Any, roots: set[str]) -> list[tuple[Any, Any, str]]:
     if isinstance(value, types.MethodType):
         return [(value.__func__, None, ""), (value.__self__, None, "")]
     if isinstance(value, functools.partial):
-        return [(value.func, None, ""), *_in_arguments(value), *inside(value.keywords, roots)]
+        named = [*inside(value.keywords, roots), *inside(vars(value), roots)]
+        return [(value.func, None, ""), *_in_arguments(value), *named]
     if isinstance(value, dict):
         return [(v, functools.partial(value.__setitem__, k), str(k)) for k, v in value.items()]
     if isinstance(value, list):
         put = value.__setitem__
         return [(v, functools.partial(put, i), f"item {i}") for i, v in enumerate(value)]
     if isinstance(value, (tuple, set, frozenset)):
-        return [(v, None, "") for v in value]
+        own = _in_object(value) if root(value) in roots else []
+        return [*((v, None, "") for v in value), *own]
     if isinstance(value, types.ModuleType) or root(value) not in roots:
         return []
     return _in_object(value)
@@ -111,10 +113,10 @@ def _in_object(value: Any) -> list[tuple[Any, Any, str]]:
     found: list[tuple[Any, Any, str]] = []
     for name, item in list(names.items()):
         special = name.startswith("__") and name.endswith("__")
+        item = item.__func__ if isinstance(item, (staticmethod, classmethod)) else item
         if not special or isinstance(item, types.FunctionType):
-            item = item.__func__ if isinstance(item, (staticmethod, classmethod)) else item
             found.append((item, functools.partial(setattr, value, name), name))
-    if not isinstance(value, type):
+    if type(value) is not type:
         found.append((type(value), None, ""))
     for part in getattr(value, "__mro__", ())[1:]:
         found.append((part, None, ""))
@@ -136,7 +138,7 @@ def _named(names: dict[str, Any], used: list[str], roots: set[str]) -> list[tupl
 
 
 def _in_function(function: types.FunctionType, roots: set[str]) -> list[tuple[Any, Any, str]]:
-    used = sorted(_names(function.__code__))
+    used = sorted(names_in(function.__code__))
     found = _named(function.__globals__, used, roots)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with contextlib.suppress(ValueError):  # a name that is not bound yet
@@ -147,7 +149,7 @@ def _in_function(function: types.FunctionType, roots: set[str]) -> list[tuple[An
     keywords = function.__kwdefaults__ or {}
     for name, value in keywords.items():
         found.append((value, functools.partial(keywords.__setitem__, name), name))
-    return found
+    return found + inside(function.__dict__, roots)
 
 
 def _set_default(function: types.FunctionType, number: int, value: Any) -> None:
@@ -156,10 +158,10 @@ def _set_default(function: types.FunctionType, number: int, value: Any) -> None:
     function.__defaults__ = tuple(defaults)
 
 
-def _names(code: types.CodeType) -> set[str]:
+def names_in(code: types.CodeType) -> set[str]:
     """Global names that a code object and the functions inside it may use."""
     names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names |= _names(constant)
+            names |= names_in(constant)
     return names

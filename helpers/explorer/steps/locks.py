@@ -88,10 +88,11 @@ class StepLock(Named):
 
     def release(self) -> None:
         """As `threading.Lock.release`; no step of its own, it belongs to the one before."""
+        run = Scheduler.here()
         if self.owner is None:
+            self.locked()
             raise RuntimeError("release unlocked lock")
         self.owner = None
-        run = Scheduler.here()
         if not self._is_own(run) and run is not None:
             run.touch(self.name, "w")
 
@@ -110,7 +111,7 @@ class StepLock(Named):
 
     # What `threading.Condition` asks of a lock.
     def _is_owned(self) -> bool:
-        return self.owner is not None
+        return self.locked()
 
     def _release_save(self) -> Any:
         self.release()

@@ -22,6 +22,11 @@ _OWN = {
     "busy_timeout", "cache_size", "cache_spill", "foreign_key_list", "index_info", "index_list",
     "mmap_size", "synchronous", "table_info", "table_xinfo", "temp_store",
 }  # fmt: skip
+#: What makes the transaction of a connection one on several files, or shows others' locks in WAL.
+_UNCLEAR = re.compile(
+    r"attach|create\s+temp|create\s.*\btemp\W*\.|pragma\s+(\w+\s*\.\s*)?(wal_|locking_mode|data_v)",
+    re.IGNORECASE | re.DOTALL,
+)
 _CHANGES = {"insert", "update", "delete", "replace"}
 
 
@@ -30,13 +35,15 @@ class Statement(NamedTuple):
 
     `label` is its text on one line, `kind` as `kind_of` says, `implicit` whether `sqlite3`
     begins a transaction before it in its default regime; `busy_timeout` in seconds if it is
-    the PRAGMA that sets it, else None.
+    the PRAGMA that sets it, else None; `unclear` whether after it one cannot tell what the calls
+    of its connection touch.
     """
 
     label: str
     kind: str
     implicit: bool
     busy_timeout: float | None
+    unclear: bool
 
 
 @functools.lru_cache(maxsize=1024)
@@ -45,7 +52,9 @@ def classify(sql: str) -> Statement:
     kind = kind_of(sql)
     found = _BUSY_TIMEOUT.search(sql) if kind == "look" else None
     seconds = int(found.group(1)) / 1000 if found else None
-    return Statement(one_line(sql), kind, begins_implicitly(sql), seconds)
+    comment = _COMMENTS.match(sql)
+    unclear = bool(_UNCLEAR.match(sql, comment.end() if comment else 0))
+    return Statement(one_line(sql), kind, begins_implicitly(sql), seconds, unclear)
 
 
 def kind_of(sql: str) -> str:

@@ -217,6 +217,8 @@ class RuleWaiting:
             try:
                 return call()
             except sqlite3.OperationalError as error:
+                if not connection.open_transaction:
+                    self._statements(connection)  # else SQLite takes an unread schema for a change
                 waits = committing or connection.rule_state == 0
                 if error.sqlite_errorcode != _BUSY or not waits or not connection.waits:
                     raise
@@ -242,19 +244,24 @@ class RuleWaiting:
         connection.rule_lock = max(lock, connection.rule_lock) if state == 2 else lock
 
     def transaction(self, connection: WatchedConnection) -> int:
-        """As followed; outside of a transaction, what a statement that is not read to its end has.
-
-        Whether there is one, SQLite tells in the words in which it refuses a VACUUM.
-        """
+        """As followed; outside of one, that of a statement that is not read to its end."""
         if connection.open_transaction:
             return connection.rule_state
-        if connection.rule_unfinished:
-            try:
-                connection.raw("VACUUM INTO 0")  # SQLite refuses it in any case
-            except sqlite3.OperationalError as error:
-                if "in progress" not in str(error):
-                    connection.rule_unfinished = 0
+        if connection.rule_unfinished and not self._statements(connection):
+            connection.rule_unfinished = 0
         return connection.rule_unfinished
+
+    def _statements(self, connection: WatchedConnection) -> bool:
+        """Whether a statement is not read to its end.
+
+        SQLite tells it in the words in which it refuses a VACUUM. It rolls back then; where it
+        could not read the schema before, that would end other statements too.
+        """
+        try:
+            connection.raw("VACUUM INTO 0")  # SQLite refuses it in any case
+        except sqlite3.OperationalError as error:
+            return "in progress" in str(error)
+        return False
 
     def lock(self, connection: WatchedConnection) -> int:
         """As followed; in WAL mode only SHARED is ever held on the file itself."""
