@@ -159,8 +159,10 @@ class Exploration:
             AssertionError: if not, with the verdict, how the schedules end, and a failing one.
         """
         if not self.proved:
-            steps = f"\n\n{self.replay(self.simplest())}" if self.failing else ""
-            raise AssertionError(f"{self}{steps}")
+            parts = [self.verdict, self.table().to_string(index=False)]
+            if self.failing:
+                parts.append(str(self.replay(self.simplest())))
+            raise AssertionError("\n\n".join(parts))
 
     @property
     def verdict(self) -> str:
