@@ -28,6 +28,9 @@ MAX_SCHEDULES = 100_000
 #: Time for a crowded machine: a right answer to an exercise may have 12,000 orders.
 MAX_SECONDS = 120.0
 
+#: From so many schedules on, a verdict says how many were run; fewer take no time either way.
+_MANY = 1_000
+
 #: Seconds after which progress is shown: a machine under load must not show what another does not.
 SHOW_AFTER = 3.0
 
@@ -169,6 +172,8 @@ class Exploration:
         """What was shown, in words, and at which granularity."""
         claim = self.program.claim
         of = f"{self.schedules} schedule{'s' if self.schedules != 1 else ''}"
+        if self.runs < self.schedules and self.schedules >= _MANY:
+            of += f", of which {self.runs} were run: the others lead to states that these reach"
         if self.failures:
             broken = [f"{self.counts[k]} {_FAILED[k]}" for k in FAILURES if k in self.counts]
             return f"Refuted: {claim}. Of {of}, {'; '.join(broken)}."

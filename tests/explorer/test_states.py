@@ -161,6 +161,11 @@ def test_many_schedules_need_few_runs():
     exploration = explore(Program("counter", [begin("DEFERRED")] * 3, lambda end: True))
     assert exploration.schedules == 31_830
     assert exploration.runs < 500
+    run = f"31830 schedules, of which {exploration.runs} were run: the others lead to states"
+    assert run in exploration.verdict
+    few = explore(Program("counter", [begin("DEFERRED")] * 2, lambda end: True))
+    assert few.runs < few.schedules
+    assert "were run" not in few.verdict
 
 
 # -- what threads share beside the database ----------------------------------------------------
