@@ -201,7 +201,8 @@ class Step:
     `outcome` is ``ok``, ``error``, ``waits`` (SQLite's busy handler was called and the
     thread is parked) or ``timeout``. `began` is the number of the step in which the call
     was first tried. `before` is the BEGIN that `sqlite3` sent within the same step.
-    `touched` maps a shared resource to ``r`` or ``w``.
+    `touched` maps a shared resource to ``r`` or ``w``; `counted` holds the cursor's ``lastrowid``
+    and ``rowcount`` afterwards.
     """
 
     thread: str
@@ -215,6 +216,7 @@ class Step:
     error: CallError | None = None
     before: str = ""
     touched: dict[str, str] = field(default_factory=dict)
+    counted: tuple[int | None, int] | None = None
 
 
 @dataclass

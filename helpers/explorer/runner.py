@@ -124,6 +124,7 @@ class Runner:
         )
         scheduler.lends = self.sharing.lends is not False
         scheduler.found_shared = self.sharing.found
+        scheduler.path = self.path
         scheduler.expire = self.program.expire is True
         scheduler.impatient = self.program.expire == "any"
         if observe is not None:

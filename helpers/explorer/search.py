@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from helpers.explorer.engine.scheduler import TIMEOUT, Diverged, Scheduler
-from helpers.explorer.engine.states import CannotMerge, state_of
+from helpers.explorer.engine.states import CannotMerge, settled, state_of
 from helpers.explorer.program import Outcome, Schedule, Step
 from helpers.explorer.runner import Runner, before_timeout
 
@@ -81,8 +81,9 @@ class Node:
     `options` are the threads worth trying here, `position` the one being tried; `asleep`
     maps threads that need not be tried to the footprint of the step that they would take;
     `done` the same for those tried before. `label` is the chosen thread's step. `going` is the
-    thread that ran last, if it could go on; `spent` counts the preemptions before. `state` is
-    the key where states are merged, `below` what was found so far in the branches left behind.
+    thread that ran last, if it could go on; `spent` counts the preemptions before. `settled` is the
+    content of the database where nothing else of it matters, `states` the keys of the state, where
+    states are merged, `below` what was found so far in the branches left behind.
     """
 
     options: list[str]
@@ -92,7 +93,8 @@ class Node:
     done: dict[str, Footprint] = field(default_factory=dict)
     going: str = ""
     spent: int = 0
-    state: object = None
+    settled: bytes | None = None
+    states: list[object] = field(default_factory=list)
     below: Below = field(default_factory=Below)
 
     @property
@@ -166,8 +168,9 @@ class DepthFirst:
         if self.pruned or level == self.depth:
             return None
         node = self._new(run, offers)
-        if node.state in self.known:
-            self.met, self.pruned = self.known[node.state], True
+        self.met = next((self.known[key] for key in node.states if key in self.known), None)
+        if self.met is not None:
+            self.pruned = True
             return None
         limit = self.search.preemptions
         if limit is not None and node.going and node.spent == limit:
@@ -190,8 +193,18 @@ class DepthFirst:
             node.spent = last.spent + last.preempts
             node.going = name if name in offers and not run.threads[name].waiting else ""
         if self.search.merge:
-            node.state = (state_of(run), node.going, node.spent)
+            node.settled = settled(run)
+            limit = (node.going, node.spent)
+            node.states = [(key, *limit) for key in self._keys(run, node)]
         return node
+
+    def _keys(self, run: Scheduler, node: Node) -> Iterator[bytes]:
+        """By the order of all uses; and by the content and the uses since it was last settled."""
+        yield state_of(run)
+        contents = [each.settled for each in (*self.nodes, node)]
+        at = max((n for n, content in enumerate(contents) if content), default=0)
+        if contents[at]:
+            yield state_of(run, at, contents[at] or b"")
 
     def _record(self, run: Played, node: Node) -> str:
         node.label = run.threads[node.choice.removesuffix(TIMEOUT)].label
@@ -253,7 +266,7 @@ class DepthFirst:
         """All branches of the last node have been tried: remember what lies below it."""
         node = self.nodes.pop()
         if self.search.merge and known:
-            self.known[node.state] = node.below
+            self.known.update(dict.fromkeys(node.states, node.below))
             if self.nodes:
                 self.nodes[-1].below.add(node.below, 1)
 

@@ -26,7 +26,7 @@ STATEMENTS = (
     "SELECT value FROM counter",
     "UPDATE counter SET value = value + 1",
     "UPDATE counter SET value = 5",
-    "INSERT INTO counter VALUES (7)",
+    "INSERT INTO counter (value) VALUES (7)",
     "DELETE FROM counter WHERE value > 5",
     "PRAGMA user_version = 3",
     "PRAGMA user_version",
@@ -103,7 +103,7 @@ def _do(connection, step, lock, items):
         for (value,) in connection.execute("SELECT value FROM counter"):
             connection.execute("UPDATE counter SET value = ?", (value + 2,))
     elif step == "many":
-        connection.executemany("INSERT INTO counter VALUES (?)", [(1,), (8,)])
+        connection.executemany("INSERT INTO counter (value) VALUES (?)", [(1,), (8,)])
     elif step == "copy":
         (value,) = connection.execute("SELECT max(value) FROM counter").fetchone()
         connection.execute("UPDATE counter SET value = ?", ((value or 0) + 1,))
@@ -166,6 +166,61 @@ def test_many_schedules_need_few_runs():
     few = explore(Program("counter", [begin("DEFERRED")] * 2, lambda end: True))
     assert few.runs < few.schedules
     assert "were run" not in few.verdict
+
+
+def increments(path):
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for _ in range(3):
+            (value,) = connection.execute("SELECT value FROM counter").fetchone()
+            connection.execute("UPDATE counter SET value = ?", (value + 1,))
+
+
+def blind(path):
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for _ in range(5):
+            connection.execute("UPDATE counter SET value = value + 1")
+
+
+@pytest.mark.parametrize(("job", "most"), [(increments, 250), (blind, 60)])
+def test_content_stands_for_the_order_of_writes(job, most):
+    full, states = both(Program("counter", [job] * 2, lambda end: True))
+    assert full == states
+    assert states.runs < most < full.schedules
+    assert explore(Program("counter", [job] * 2, lambda end: True, journal_mode="wal")) == full
+
+
+def test_what_a_connection_remembers_of_its_inserts_is_no_content():
+    # B's row goes again: the content is as before, but A's next row may have another number.
+    def insert(path):
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            number = connection.execute("INSERT INTO counter (value) VALUES (7)").lastrowid
+            connection.execute("DELETE FROM counter WHERE value = 7")
+            connection.execute("UPDATE counter SET value = value * 10 + ?", (number,))
+
+    def remember(path):
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("INSERT INTO counter (value) VALUES (7)")
+            connection.execute("DELETE FROM counter WHERE value = 7")
+            connection.execute("UPDATE counter SET value = value * 10 + last_insert_rowid()")
+
+    for job in (insert, remember):
+        full, states = both(Program("counter", [job] * 2, lambda end: True))
+        assert full == states
+        assert len(full.outcomes) > 1
+
+
+def test_another_file_is_no_content():
+    def job(path, end):
+        with closing(sqlite3.connect(f"{path}.other", isolation_level=None)) as other:
+            other.execute("CREATE TABLE IF NOT EXISTS note (text)")
+            other.execute("INSERT INTO note VALUES (?)", (end,))
+            (first,) = other.execute("SELECT text FROM note").fetchone()
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("UPDATE counter SET value = value * 10 + ?", (first,))
+
+    jobs = [functools.partial(job, end=1), functools.partial(job, end=2)]
+    full, states = both(Program("counter", jobs, lambda end: True))
+    assert full == states
 
 
 # -- what threads share beside the database ----------------------------------------------------

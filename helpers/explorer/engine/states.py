@@ -3,8 +3,9 @@
 What a thread will do next depends on what its calls returned; what these return depends on the
 order of the steps that touch something in common, not on that of independent ones (Mazurkiewicz
 1977, `Trace theory`). So the key holds each thread's calls with their results, for each shared
-resource the order of its uses, and what the scheduler itself remembers. A wait that is over is
-left out: the call that waited counts where it was completed.
+resource the order of its uses, and what the scheduler itself remembers. What was done to the
+file before a moment in which nobody had a lock on it counts by the content that it left. A wait
+that is over is left out: the call that waited counts where it was completed.
 """
 
 from __future__ import annotations
@@ -20,12 +21,39 @@ class CannotMerge(RuntimeError):
     """The threads share what no step shows: equal keys do not mean equal states."""
 
 
+#: Resources whose past is told by the content of the file, once nobody has a lock on it.
+_OF_THE_FILE = {"file", "write lock"}
+
 #: A use of a resource: thread, number of its call.
 Use = tuple[str, int]
 
 
-def state_of(run: Scheduler) -> bytes:
+def settled(run: Scheduler) -> bytes | None:
+    """The content of the database, if nothing else of it matters now; None otherwise.
+
+    With a rollback journal, where no connection has a transaction or a lock and no thread waits,
+    what was done to the file before matters by its content only. Left out of the content are the
+    counters of changes in its header (SQLite: `Database File Format`, 1.3).
+    """
+    if run.is_wal or run.elsewhere or any(thread.waiting for thread in run.threads.values()):
+        return None
+    if any(connection.state() != (0, 0) for connection in run.connections):
+        return None
+    with open(run.path, "rb", buffering=0) as file:
+        content = bytearray(file.read())
+    if content[18:20] != b"\1\1":
+        return None
+    content[24:28], content[92:100] = bytes(4), bytes(8)
+    return blake2b(content, digest_size=16).digest()
+
+
+def state_of(run: Scheduler, settled_at: int = 0, content: bytes = b"") -> bytes:
     """The key of the state in which `run` is between two steps; needs `Scheduler.track`.
+
+    Args:
+        run: what has come to that state.
+        settled_at: the number of steps after which it was last `settled`, with this `content`.
+        content: ``b""`` if it never was: then the order of all uses of the file counts.
 
     Raises:
         CannotMerge: if the threads have been found to share something else.
@@ -34,21 +62,28 @@ def state_of(run: Scheduler) -> bytes:
         raise CannotMerge(run.shares)
     if any(connection.commits_later() for connection in run.connections):
         raise CannotMerge("a statement that commits when its last row is read")
-    since = {name: thread.since for name, thread in run.threads.items() if thread.waiting}
+    stands = [_stand(run, thread) for thread in run.threads.values()]
+    past = (content, *_past(run, settled_at))
+    now = (stands, _patient(run.threads.values()), run.cycles[:1], run.clock, sorted(run.tried))
+    return blake2b(repr((past, now, run.numbered)).encode(), digest_size=16).digest()
+
+
+def _past(run: Scheduler, settled_at: int) -> tuple[object, ...]:
+    """What each thread's calls have told it, and in which order shared resources were used."""
+    began = {name: thread.since for name, thread in run.threads.items() if thread.waiting}
     calls: dict[str, list[object]] = {name: [] for name in run.threads}
     uses: dict[str, _Uses] = {}
     for number, step in enumerate(run.steps):
-        if step.outcome == "waits" and number + 1 < since.get(step.thread, len(run.steps) + 1):
+        if step.outcome == "waits" and number + 1 < began.get(step.thread, len(run.steps) + 1):
             continue  # the wait is over
-        calls[step.thread].append((step.label, step.outcome, step.result, step.error))
+        told = (step.label, step.outcome, step.result, step.error, step.counted)
+        calls[step.thread].append(told)
         use = step.thread, len(calls[step.thread])
         everything = step.touched.get("everything", "r")
         for resource, mode in (*step.touched.items(), ("everything", everything)):
-            uses.setdefault(resource, _Uses()).add(use, mode)
-    stands = [_stand(run, thread) for thread in run.threads.values()]
-    orders = sorted((resource, order.key()) for resource, order in uses.items())
-    key = (calls, orders, stands, _patient(run.threads.values()), run.cycles[:1], run.clock)
-    return blake2b(repr((*key, run.numbered, sorted(run.tried))).encode(), digest_size=16).digest()
+            if number >= settled_at or resource not in _OF_THE_FILE:
+                uses.setdefault(resource, _Uses()).add(use, mode)
+    return calls, sorted((resource, order.key()) for resource, order in uses.items())
 
 
 class _Uses:

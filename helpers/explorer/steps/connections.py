@@ -90,6 +90,8 @@ class SteppingConnection(WatchedConnection):
         self.unclear = self.unfinished = False
         if uri and "cache=shared" in os.fsdecode(database):
             self._blur("a cache of SQLite's")
+        if os.fsdecode(database) != scheduler.path:
+            scheduler.elsewhere = True
         self.pooled = self.lent = False
         self.patience = timeout
         self.owner = scheduler.me()
@@ -271,6 +273,8 @@ class SteppingConnection(WatchedConnection):
             raise
         finally:
             self.occupant = None
+            if arguments and isinstance(arguments[0], sqlite3.Cursor):
+                thread.step.counted = (arguments[0].lastrowid, arguments[0].rowcount)
             scheduler.arrived(thread)
             if self.failure is not None:
                 failure, self.failure = self.failure, None

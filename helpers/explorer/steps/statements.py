@@ -27,6 +27,8 @@ _UNCLEAR = re.compile(
     r"attach|create\s+temp|create\s.*\btemp\W*\.|pragma\s+(\w+\s*\.\s*)?(wal_|locking_mode|data_v)",
     re.IGNORECASE | re.DOTALL,
 )
+#: Functions that tell what the connection did before.
+_REMEMBERED = re.compile(r"changes\s*\(|last_insert_rowid", re.IGNORECASE)
 _CHANGES = {"insert", "update", "delete", "replace"}
 
 
@@ -53,7 +55,7 @@ def classify(sql: str) -> Statement:
     found = _BUSY_TIMEOUT.search(sql) if kind == "look" else None
     seconds = int(found.group(1)) / 1000 if found else None
     comment = _COMMENTS.match(sql)
-    unclear = bool(_UNCLEAR.match(sql, comment.end() if comment else 0))
+    unclear = bool(_UNCLEAR.match(sql, comment.end() if comment else 0) or _REMEMBERED.search(sql))
     return Statement(one_line(sql), kind, begins_implicitly(sql), seconds, unclear)
 
 
