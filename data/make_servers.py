@@ -9,12 +9,11 @@ the record where these are missing, and is compared with it where they are not.
 import json
 from dataclasses import asdict
 
+from helpers.isolation import anomalies, postgres
 from helpers.load import many_writers, replicas, sessions
 
 READ = "SELECT value FROM counter"
 WRITE = "UPDATE counter SET value = %(seen)s + 1"
-LOOK = "SELECT count(*) FROM doctor WHERE on_call"
-DOCTORS = "CREATE TABLE doctor AS SELECT id, true AS on_call FROM generate_series(1, 2) id"
 
 
 def both(*statements, **options):
@@ -22,24 +21,16 @@ def both(*statements, **options):
     return sessions.Case({"A": statements, "B": statements}, **options)
 
 
-def doctors(level):
-    """Each of two doctors leaves if two are on call."""
-    leave = "UPDATE doctor SET on_call = false WHERE id = {} AND %(seen)s > 1"
-    run = {
-        name: (f"BEGIN ISOLATION LEVEL {level}", LOOK, leave.format(number), "COMMIT")
-        for number, name in enumerate("AB", 1)
-    }
-    return sessions.Case(run, setup=DOCTORS, look=LOOK)
-
-
 CASES = [
     both("BEGIN", READ, WRITE, "COMMIT"),
     both("BEGIN", f"{READ} FOR UPDATE", WRITE, "COMMIT"),
     both("BEGIN", "UPDATE counter SET value = value + 1", "COMMIT"),
     both("BEGIN ISOLATION LEVEL SERIALIZABLE", READ, WRITE, "COMMIT", again=True),
-    doctors("READ COMMITTED"),
-    doctors("REPEATABLE READ"),
-    doctors("SERIALIZABLE"),
+    *(
+        postgres.on_server(case, level)
+        for level in postgres.LEVELS
+        for case in anomalies().values()
+    ),
 ]
 
 

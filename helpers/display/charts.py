@@ -175,7 +175,8 @@ def matrix(
         raise ValueError("give at least one row, all with the same columns")
     from matplotlib.figure import Figure
 
-    size = (2.6 + 0.95 * len(columns), 1.1 + 0.42 * len(rows))
+    width = max(0.95, *(0.08 * len(name) for _, name in columns))
+    size = (2.6 + width * len(columns), 1.1 + 0.42 * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     for y, row in enumerate(rows.values()):

@@ -76,16 +76,20 @@ class Case:
             all(seen[key] == values for key, values in ending.items()) for ending in self.anomaly
         )
 
+    def transactions(self) -> dict[str, tuple[str, ...]]:
+        """The sessions, each with BEGIN, and COMMIT unless it ends in ROLLBACK."""
+        return {
+            name: ("BEGIN", *given, *([] if _takes_back(given) else ["COMMIT"]))
+            for name, given in self.sessions.items()
+        }
+
     def serial(self, *order: str) -> Ending:
         """What the sessions see, and leave behind, if they run one after the other.
 
         Args:
             order: of the sessions; those that it leaves out do not run.
         """
-        sessions = {
-            name: ("BEGIN", *given, *([] if _takes_back(given) else ["COMMIT"]))
-            for name, given in self.sessions.items()
-        }
+        sessions = self.transactions()
         return serial_ending(self.setup, self.look, {name: sessions[name] for name in order})
 
     def serial_anomaly(self) -> tuple[str, ...] | None:

@@ -7,7 +7,7 @@ import itertools
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 #: Name -> journal mode, and whether connections share a cache and read what is not committed.
 JOURNALS = {
@@ -80,6 +80,18 @@ class Level:
         joins = contextlib.suppress(sqlite3.OperationalError)
         with joins if self.shared else contextlib.nullcontext():
             connection.execute(begin)
+
+
+class ServerLevel(NamedTuple):
+    """One column of the matrix: a server, and one of its isolation levels."""
+
+    journal: str
+    begin: str
+
+    @property
+    def name(self) -> str:
+        """As in ``READ COMMITTED``."""
+        return self.begin
 
 
 def levels(shared: bool | None = None) -> list[Level]:

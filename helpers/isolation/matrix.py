@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from helpers.display import charts, progress
 from helpers.explorer import Exploration, Stage, explore
 from helpers.isolation.cases import Case
-from helpers.isolation.levels import Level
+from helpers.isolation.levels import Level, ServerLevel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,10 +19,33 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One case under one level: what its exploration found."""
+class Counted(ABC):
+    """One case under one level: in how many schedules the anomaly happens, and of how many."""
 
     case: Case
+    level: Level | ServerLevel
+
+    @property
+    @abstractmethod
+    def possible(self) -> int:
+        """In how many schedules the anomaly happens."""
+
+    @property
+    @abstractmethod
+    def schedules(self) -> int:
+        """How many there are."""
+
+    def __str__(self) -> str:
+        return f"{self.possible or 'none'} of {self.schedules}"
+
+
+AnyCell = TypeVar("AnyCell", bound=Counted)
+
+
+@dataclass(frozen=True)
+class Cell(Counted):
+    """What the exploration of one case under one level found."""
+
     level: Level
     found: Exploration
 
@@ -31,12 +55,14 @@ class Cell:
         return self.found.counts.get("wrong", 0)
 
     @property
+    def schedules(self) -> int:
+        """How many there are."""
+        return self.found.schedules
+
+    @property
     def refused(self) -> int:
         """In how many schedules a session is told of an error, and the anomaly does not happen."""
         return sum(n for outcome, n, _ in self.found.outcomes if outcome.raised and outcome.kept)
-
-    def __str__(self) -> str:
-        return f"{self.possible or 'none'} of {self.found.schedules}"
 
     def stage(self) -> Stage:
         """The stage after the first schedule with the anomaly.
@@ -51,12 +77,12 @@ class Cell:
         return Stage(self.found.program).run(schedule)
 
 
-class Matrix(dict[tuple[str, str], Cell]):
+class Matrix(dict[tuple[str, str], AnyCell]):
     """(name of the case, name of the level) -> cell."""
 
-    def possible(self) -> dict[Level, list[str]]:
+    def possible(self) -> dict[Level | ServerLevel, list[str]]:
         """Level -> the names of the cases that are possible there."""
-        found: dict[Level, list[str]] = {}
+        found: dict[Level | ServerLevel, list[str]] = {}
         for cell in self.values():
             found.setdefault(cell.level, []).extend([cell.case.name] if cell.possible else [])
         return found
@@ -79,7 +105,7 @@ class Matrix(dict[tuple[str, str], Cell]):
         for cell in self.values():
             label = f"{cell.case.name} · {cell.case.title}"
             column = (cell.level.journal, cell.level.begin)
-            text = f"{cell.possible} of {cell.found.schedules}"
+            text = f"{cell.possible} of {cell.schedules}"
             rows.setdefault(label, {})[column] = (bool(cell.possible), text)
         count = sum(bool(cell.possible) for cell in self.values())
         where = f"possible in {count} of {len(self)} cells (●), in the others in no order"
@@ -88,7 +114,7 @@ class Matrix(dict[tuple[str, str], Cell]):
 
 def matrix(
     cases: Mapping[str, Case] | Iterable[Case], levels: Iterable[Level], *, show: bool = True
-) -> Matrix:
+) -> Matrix[Cell]:
     """Explore every case under every level.
 
     Args:
@@ -98,7 +124,7 @@ def matrix(
     """
     cases = list(cases.values() if isinstance(cases, Mapping) else cases)
     pairs = [(case, level) for case in cases for level in levels]
-    cells = Matrix()
+    cells: Matrix[Cell] = Matrix()
     with progress.bar(len(pairs), "cells explored", show) as update:
         for number, (case, level) in enumerate(pairs, 1):
             found = explore(case.program(level), show=False)

@@ -1,4 +1,4 @@
-"""Two connections of PostgreSQL in an order that you choose, and in every order.
+"""Connections of PostgreSQL in an order that you choose, and in every order.
 
 As the explorer does for SQLite, with less: a step is a statement, and the search repeats every
 prefix. Each connection has a thread; a statement that waits for a lock is found in PostgreSQL's
@@ -40,31 +40,33 @@ _WAITING = "SELECT cardinality(pg_blocking_pids(%s)) > 0"
 
 @dataclass(frozen=True)
 class Case:
-    """What connections A and B run, each one transaction from BEGIN to COMMIT.
+    """What connections run, each one transaction.
 
     Attributes:
-        sessions: ``"A"`` and ``"B"`` -> statements; ``%(seen)s`` stands for the value that the
-            connection has read last.
+        sessions: name -> statements, of two connections, or of three that cannot deadlock;
+            ``%(seen)s`` stands for the value that the connection has read last.
         setup: makes the tables. A table that exists is dropped first.
-        look: a SELECT of one value, once both have ended.
-        again: whether a transaction that PostgreSQL refuses is rolled back and begun again;
-            otherwise it is rolled back.
+        look: a SELECT, once all have ended.
+        again: whether a transaction that PostgreSQL refuses, and rolls back, is begun again.
+        level: the isolation level of transactions that do not name one.
     """
 
     sessions: Mapping[str, Sequence[str]]
     setup: str = COUNTER
     look: str = "SELECT value FROM counter"
     again: bool = False
+    level: str = "READ COMMITTED"
 
     @property
     def key(self) -> str:
         """What tells it from others in the record."""
         parts = {name: list(statements) for name, statements in self.sessions.items()}
-        return json.dumps([parts, self.setup, self.look, self.again])
+        level = [self.level] if self.level != Case.level else []
+        return json.dumps([parts, self.setup, self.look, self.again, *level])
 
 
 class Told(NamedTuple):
-    """What a connection was told after a statement."""
+    """What a connection was told after a statement; of a SELECT the value, or a list, as JSON."""
 
     name: str
     result: str
@@ -83,8 +85,7 @@ class Run:
         """A row for each statement; one that has waited has a second one, when it goes on."""
         import pandas as pd
 
-        place, rows = dict.fromkeys(self.case.sessions, 0), []
-        waiting: set[str] = set()
+        place, waiting, rows = dict.fromkeys(self.case.sessions, 0), set[str](), []
         for name, result in self.told:
             statement = self.case.sessions[name][place[name]]
             rows.append((name, f"… {statement}" if name in waiting else statement, result))
@@ -268,9 +269,9 @@ def _chosen(runs: Sequence[Run], order: tuple[str, ...]) -> Run:
     after = {run.order[kept] for run in runs if run.order[:kept] == order[:kept] != run.order}
     begin = f"after {' '.join(order[:kept])!r}" if kept else "at first"
     if not after:
-        raise ValueError(f"{begin} both have ended: take {' '.join(order[kept:])!r} away")
-    both = "A or B can go on" if len(after) > 1 else f"only {min(after)} can go on"
-    raise ValueError(f"{begin} {both}; a connection that waits, or has ended, cannot")
+        raise ValueError(f"{begin} all have ended: take {' '.join(order[kept:])!r} away")
+    able = f"{'only ' * (len(after) == 1)}{' or '.join(sorted(after))} can go on"
+    raise ValueError(f"{begin} {able}; a connection that waits, or has ended, cannot")
 
 
 def _common(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
@@ -322,18 +323,22 @@ class _Session:
 
 def _execute(connection: Any, statement: str, seen: Any) -> tuple[str, Any]:
     """What PostgreSQL tells, and the value that the connection has read last."""
-    cursor = connection.execute(statement, {"seen": seen})
+    cursor = connection.execute(statement, {"seen": seen} if "%(seen)s" in statement else None)
     if cursor.description is None:
         return str(cursor.statusmessage), seen
-    (seen,) = cursor.fetchone()
-    return str(seen), seen
+    values = [value for row in cursor.fetchall() for value in row]
+    seen = values[0] if len(values) == 1 else values
+    return json.dumps(seen, default=str), seen
 
 
 def _every(server: Server, case: Case) -> Iterator[Run]:
     """Depth first: each run repeats the one before up to the last choice that has a next one."""
     with ExitStack() as stack:
-        quick = {"autocommit": True, "options": "-c deadlock_timeout=200ms"}
-        opened = [stack.enter_context(server.connect(**quick)) for _ in "AB+"]
+        level = case.level.replace(" ", r"\ ")
+        # Nobody sees whether a commit waits for the disk.
+        options = "-c deadlock_timeout=200ms -c synchronous_commit=off -c "
+        quick = {"autocommit": True, "options": f"{options}default_transaction_isolation={level}"}
+        opened = [stack.enter_context(server.connect(**quick)) for _ in (*case.sessions, "+")]
         prefix: tuple[str, ...] | None = ()
         while prefix is not None:
             run, choices = _one(opened, case, prefix)
@@ -370,16 +375,17 @@ def _one(opened: Sequence[Any], case: Case, prefix: tuple[str, ...]) -> tuple[Ru
             name = prefix[len(order)] if len(order) < len(prefix) else able[0]
             order.append(name)
             sessions[name].start()
-            # First the one that has gone on, then the other, which it may have set free.
-            for session in sorted(sessions.values(), key=lambda s: s.name != name):
-                if session.pending is not None and _settled(session, monitor):
-                    told.append(session.collect())
-                elif session.name == name:
-                    told.append(Told(name, WAITS))
+            # First the one that has gone on, then those that it, or one of them, has set free.
+            turn = sorted(sessions.values(), key=lambda s: s.name != name)
+            for _ in turn[1:]:
+                ended = [s for s in turn if s.pending is not None and _settled(s, monitor)]
+            if turn[0] not in ended:
+                told.append(Told(name, WAITS))
+            told += [session.collect() for session in ended]
     finally:
         for session in sessions.values():
             session.thread.shutdown()
-    end = str(monitor.execute(case.look).fetchone()[0])
+    end, _ = _execute(monitor, case.look, None)
     return Run(case, tuple(order), tuple(told), end), choices
 
 

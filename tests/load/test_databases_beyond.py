@@ -72,7 +72,7 @@ def test_what_is_not_in_the_record_is_refused(nothing_installed):
     [
         ("A A A B B B B", "after 'A A A B B B' only A can go on"),
         ("A A A A A", "after 'A A A A' only B can go on"),
-        ("A A A A B B B B A", "both have ended: take 'A' away"),
+        ("A A A A B B B B A", "all have ended: take 'A' away"),
         ("A A", "after 'A A' A or B can go on"),
         ("C", "at first A or B can go on"),
     ],
