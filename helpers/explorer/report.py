@@ -275,7 +275,7 @@ def explore(
     Raises:
         Diverged: if the same schedule led to another step than before.
         ValueError: if `max_schedules` or `seconds` is not positive, `preemptions` negative,
-            or one excludes the other: `seed` with `executor`, `preemptions` with both.
+            or one excludes the other: `seed` and `executor`, `preemptions` and `reduce` or `seed`.
     """
     if max_schedules < 1 or seconds <= 0 or (preemptions or 0) < 0:
         raise ValueError("max_schedules and seconds must be positive, preemptions not negative")

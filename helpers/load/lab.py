@@ -1,6 +1,6 @@
 """The lab: choose a strategy and the work, run it in a child process, compare the runs.
 
-A panel of widgets over `helpers.load.trials`, for JupyterLab, to be used with the
+A panel of widgets over `helpers.load.trials`, for JupyterLab and Voila, to be used with the
 keyboard alone as well. A run is a thread that waits for the child process; it changes no widget:
 what it has to tell, the event loop of the kernel is asked to show.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextvars
 import html
 import threading
 from collections.abc import Callable
@@ -113,7 +114,10 @@ class Lab:
         self._stop.clear()
         self._bar.value, self._bar.max = 0, round(seconds * 1e3)
         self._thread = threading.Thread(
-            target=self._work, args=(trial, seconds, row, _loop()), name="lab", daemon=True
+            target=self._work,
+            args=(trial, seconds, row, _loop(), contextvars.copy_context()),
+            name="lab",
+            daemon=True,
         )
         self._show("Running …")
         self._thread.start()
@@ -146,6 +150,7 @@ class Lab:
         seconds: float,
         row: dict[str, Any],
         loop: asyncio.AbstractEventLoop | None,
+        context: contextvars.Context,
     ) -> None:
         """The thread: run, and leave what there is to show to the event loop."""
 
@@ -153,7 +158,8 @@ class Lab:
             if loop is None:
                 function(*arguments)
             elif not loop.is_closed():
-                loop.call_soon_threadsafe(function, *arguments)
+                # ipykernel 7.0 sends nothing without the context of a message from the page.
+                loop.call_soon_threadsafe(function, *arguments, context=context)
 
         measured = trial.run(seconds, lambda done: later(self._progressed, done), self._stop)
         later(self._ended, row, measured)
@@ -212,7 +218,7 @@ class Lab:
 
     def __repr__(self) -> str:
         return (
-            "The lab: in JupyterLab choose a strategy and the work, and press Run. "
+            "The lab: in JupyterLab or Voila choose a strategy and the work, and press Run. "
             f"Runs so far: {len(self._rows)}."
         )
 

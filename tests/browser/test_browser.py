@@ -129,7 +129,7 @@ def test_the_server_and_its_kernels_are_stopped_after_a_failure(small):
 def test_a_server_that_does_not_start_is_reported(tmp_path):
     missing = tmp_path / "not there"
     with (
-        pytest.raises(browsing.LabError, match="JupyterLab ended with"),
+        pytest.raises(browsing.LabError, match="The server ended with"),
         browsing.running_lab(missing, tmp_path),
     ):
         pass

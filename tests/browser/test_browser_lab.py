@@ -1,7 +1,11 @@
-"""The lab in a browser: Run, Stop, a second run, the table, the file, and the keyboard alone."""
+"""The lab in a browser: Run, Stop, a second run, the table, the file, and the keyboard alone.
+
+In JupyterLab, and a run also in Voila.
+"""
 
 import csv
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import browsing
 import nbformat
@@ -14,14 +18,19 @@ OUTPUT = Path(__file__).resolve().parent.parent / "output"
 SHOWN = 30_000
 
 
-@pytest.fixture(scope="module")
-def page(browser, tmp_path_factory):
-    """A notebook with the lab, run to its end, in a window 1200 pixels wide."""
-    folder = tmp_path_factory.mktemp("lab")
+def write_notebook(folder):
     cells = ["from helpers import load", "lab = load.Lab()\nlab"]
     notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
     nbformat.write(notebook, folder / "lab.ipynb")
+    return folder / "lab.ipynb"
+
+
+@pytest.fixture(scope="module")
+def page(browser, tmp_path_factory):
+    """A notebook with the lab, run to its end, in a window 1200 pixels wide."""
+    folder = tmp_path_factory.mktemp("lab")
+    write_notebook(folder)
     with (
         browsing.running_lab(folder, tmp_path_factory.mktemp("state")) as lab,
         browser.new_page(viewport=browsing.VIEWPORT, accept_downloads=True) as page,
@@ -109,3 +118,35 @@ def test_it_fits_into_1200_pixels(lab):
         box = part.bounding_box()
         if box is not None:
             assert box["x"] + box["width"] <= room["x"] + room["width"] + 1
+
+
+def on_loopback(route):
+    """Let the page have what this machine serves: Voila's page asks a CDN for icons, too."""
+    if urlsplit(route.request.url).hostname == "127.0.0.1":
+        route.continue_()
+    else:
+        route.abort()
+
+
+def test_voila_shows_it_runs_it_and_hides_the_code(browser, tmp_path):
+    with (
+        browsing.running_voila(write_notebook(tmp_path), tmp_path) as url,
+        browser.new_page(viewport=browsing.VIEWPORT) as page,
+    ):
+        page.route("**/*", on_loopback)
+        page.goto(url, timeout=browsing.RUN * 1000)
+        lab = page.locator(".lab-of-runs")
+        expect(status(lab)).to_have_text("No run yet.", timeout=SHOWN)
+        expect(page.get_by_text("load.Lab()")).to_have_count(0)
+        fill(lab, "seconds", "20")
+        button(lab, "Run").click()
+        expect(button(lab, "Run")).to_be_disabled()
+        button(lab, "Stop").click()
+        expect(status(lab)).to_have_text("Stopped: nothing was measured.", timeout=SHOWN)
+        fill(lab, "seconds", "0.5")
+        button(lab, "Run").click()
+        expect(status(lab)).to_contain_text("Run 1:", timeout=SHOWN)
+        expect(status(lab)).to_contain_text("0 lost")
+        expect(lab.locator("tbody tr")).to_have_count(1)
+        expect(lab.get_by_role("img")).to_have_count(2)
+        lab.screenshot(path=OUTPUT / "lab-voila.png")
