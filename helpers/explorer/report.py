@@ -16,7 +16,8 @@ from helpers.explorer.engine.confinement import FoundShared, sharing_of
 from helpers.explorer.engine.states import CannotMerge
 from helpers.explorer.program import FAILURES, KINDS, Outcome, Program, Run, Schedule
 from helpers.explorer.runner import STEP_LIMIT, Replay, Runner
-from helpers.explorer.search import Search, Tally, depth_first, sample
+from helpers.explorer.sampling import sample
+from helpers.explorer.search import Search, Tally, depth_first
 from helpers.explorer.steps.shared_objects import may_share
 from helpers.explorer.steps.waiting import choose
 

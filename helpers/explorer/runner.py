@@ -161,18 +161,18 @@ class Runner:
     def _watching(self, scheduler: Scheduler) -> Callable[[int], None]:
         """Notice whether the file changes in a step that only reads or is Python's alone."""
         contents: list[int] = []
-        wal = [False]
+        wal: list[bool] = []
 
         def look(steps: int) -> None:
             contents.append(self._content())
+            wal.append(os.path.exists(f"{self.path}-wal"))
+            if not steps or contents[-1] == contents[-2] or _may_write(scheduler.steps[-1]):
+                return
             # The last connection to close writes what was committed, and removes the WAL.
-            had_wal, wal[0] = wal[0], os.path.exists(f"{self.path}-wal")
-            same = contents[-1] == contents[-2:][0] or (had_wal and not wal[0])
-            if steps and not same and not _may_write(scheduler.steps[-1]):
+            if not (wal[-2] and not wal[-1]):
                 last = scheduler.steps[-1]
-                self.unseen = (
-                    self.unseen or f"the file changed after {last.thread}: {last.label}, in no step"
-                )
+                found = f"the file changed after {last.thread}: {last.label}, in no step"
+                self.unseen = self.unseen or found
 
         return look
 

@@ -1,8 +1,10 @@
-"""Every schedule: depth-first search, its reduction, and random sampling.
+"""Every schedule: depth-first search, and what it need not run.
 
-The search is stateless: it keeps no state of the program, only the choices of the
-schedule at hand. To go back it runs the program again from a fresh database with all but the
-last choice the same (Godefroid, POPL 1997).
+The search cannot go back to a state: it keeps the choices of the schedule at hand, and runs the
+program again from a fresh database with all but the last choice the same (Godefroid, POPL 1997).
+
+`States` (`helpers.explorer.engine.states`): where a run comes to a state that is known, it stops,
+and what was found below that state is counted once more.
 
 `Sleep sets` (Godefroid 1996) leave out schedules that differ from one already run only in
 the order of neighbouring steps that touch nothing in common: after a thread's step was tried
@@ -11,7 +13,6 @@ at a node, it *sleeps* in the other branches of that node until a step that depe
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -290,36 +291,6 @@ _DIVERGED = (
 )
 
 
-class RandomPriorities:
-    """A random policy: every thread has a priority, and a few random steps change them.
-
-    The highest priority that can go on goes on. With `changes` = d − 1 it finds any bug that
-    needs d ordering decisions among k steps of n threads with a chance of at least
-    1 / (n · k^(d−1)) (PCT: Burckhardt et al., ASPLOS 2010).
-    """
-
-    def __init__(self, seed: int, length: int, changes: int = 3) -> None:
-        self.random = random.Random(seed)
-        self.points = set(self.random.sample(range(length), min(changes, length)))
-        self.priority: dict[str, float] = {}
-
-    def pick(self, scheduler: Scheduler, offers: list[str]) -> str:
-        """The offer with the highest priority."""
-        for name in offers:
-            if name not in self.priority:
-                self.priority[name] = self.random.random() + 1
-        best = max(offers, key=lambda name: self.priority[name])
-        if len(scheduler.schedule) in self.points:
-            self.points.discard(len(scheduler.schedule))
-            self.priority[best] = self.random.random() / (2 + len(scheduler.schedule))
-            best = max(offers, key=lambda name: self.priority[name])
-        return best
-
-    def erased(self, name: str) -> None:
-        """Let another thread go first next time."""
-        self.priority[name] = self.random.random()
-
-
 @dataclass
 class Tally:
     """What a search has found so far: schedules, runs, and outcomes with an example each."""
@@ -396,20 +367,6 @@ def depth_first(
         yield tally
         if not more:
             return
-
-
-def sample(runner: Runner, tally: Tally, seed: int, length: int = 30) -> Iterator[Tally]:
-    """Run random schedules forever, the same ones for the same `seed`; see `RandomPriorities`."""
-    number = 0
-    while True:
-        policy = RandomPriorities(seed * 1_000_003 + number, length)
-        scheduler, outcome = runner.run(policy)
-        length = max(2, len(scheduler.schedule))
-        assert outcome is not None
-        tally.unseen = runner.unseen
-        tally.add(outcome, tuple(scheduler.schedule))
-        number += 1
-        yield tally
 
 
 def split(runner: Runner, search: Search, parts: int) -> list[list[Node]]:

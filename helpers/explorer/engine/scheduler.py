@@ -121,8 +121,8 @@ class Scheduler(Baton):
         self.failure: BaseException | None = None
         self.names: dict[str, int] = {}
         self.numbered: list[tuple[str, int, str]] = []  # what may be shared: kind, number, maker
-        self.path = ""  # of the database; whether a connection has another
-        self.elsewhere = False
+        self.path = ""  # of the database
+        self.elsewhere = False  # a connection has another database
         self.shares = ""  # what the threads share that no step shows, see `steps.shared_objects`
         self.observer: Callable[[int], None] | None = None  # called after each step
         self.setting_up = get_ident()  # the controller's thread while it prepares the run
