@@ -15,7 +15,7 @@ from helpers.explorer import Exploration, explore, scenarios
 
 
 def run_all(
-    names: Iterable[str] = (), waiting: str = "auto", reduce: bool = False
+    names: Iterable[str] = (), waiting: str = "auto"
 ) -> Iterable[tuple[scenarios.Scenario, str, Exploration]]:
     """Explore every scenario (or those whose name contains one of `names`) in both modes."""
     wanted = list(names)
@@ -23,7 +23,7 @@ def run_all(
         if wanted and not any(part in scenario.name for part in wanted):
             continue
         for mode in ("delete", "wal"):
-            found = explore(scenario.program(mode), waiting=waiting, reduce=reduce, show=False)
+            found = explore(scenario.program(mode), waiting=waiting, show=False)
             yield scenario, mode, found
 
 
@@ -31,7 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``python -m helpers scenarios``."""
     parser.add_argument("names", nargs="*", help="only scenarios whose name contains this")
     parser.add_argument("--waiting", default="auto", help="'busy handler' or 'rule'")
-    parser.add_argument("--reduce", action="store_true", help="leave out equivalent schedules")
     parser.add_argument("--check", action="store_true", help="check soundness as well")
     parser.add_argument("--runs", type=int, default=500, help="free runs per scenario (--check)")
     parser.add_argument("--times", type=int, default=20, help="repetitions (--check)")
@@ -41,10 +40,10 @@ def main(arguments: argparse.Namespace) -> int:
     """Print the table, and the checks if asked for; 1 if anything is not as it should be."""
     wrong = 0
     print(f"{'program':<52}{'journal':<9}{'schedules':>9}  {'outcomes':<32}{'seconds':>7}  verdict")
-    for scenario, mode, found in run_all(arguments.names, arguments.waiting, arguments.reduce):
+    for scenario, mode, found in run_all(arguments.names, arguments.waiting):
         counts = ", ".join(f"{count} {kind}" for kind, count in found.counts.items())
         verdict = "proved" if found.proved else "refuted"
-        if not arguments.reduce and found.counts != dict(scenario.counts):
+        if found.counts != dict(scenario.counts):
             wrong += 1
             verdict += f"  EXPECTED {dict(scenario.counts)}"
         print(

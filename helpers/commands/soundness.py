@@ -212,7 +212,7 @@ def _all_steps(program: Program, way: str) -> Iterator[list[Step]]:
             scheduler, outcome = runner.run(policy)
             if outcome is not None:
                 yield scheduler.steps
-            if not policy.advance(scheduler):
+            if not policy.advance():
                 return
 
 

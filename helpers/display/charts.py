@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Entries of the palette for the first run, the second, …; each differs by its hatch as well.
-_SERIES = ("full", "reduced", "damaged", "unacknowledged")
+_SERIES = ("schedules", "runs", "damaged", "unacknowledged")
 
 
 class Turns(Protocol):
@@ -97,7 +97,7 @@ def _bars(axes: Axes, series: Mapping[str, Sequence[float]], label: str) -> None
 _STYLES = (
     (PALETTE["stored"].color, "o", "-"),
     (PALETTE["lost"].color, "s", "--"),
-    (PALETTE["reduced"].color, "^", "-."),
+    (PALETTE["runs"].color, "^", "-."),
     (PALETTE["unacknowledged"].color, "D", ":"),
 )
 
@@ -232,7 +232,7 @@ def panels(
         for lane, name in enumerate(names):
             if name not in bars:
                 continue
-            style = _BROKEN if broken and broken[panel][name] else PALETTE["reduced"]
+            style = _BROKEN if broken and broken[panel][name] else PALETTE["runs"]
             mark = "✗ " if style is _BROKEN else ""
             axes.barh(lane, bars[name], 0.7, color=style.color, hatch=style.hatch, ec="white")
             text = f"{mark}{bars[name]:,.3g}" if bars[name] < 100 else f"{mark}{bars[name]:,.0f}"
@@ -330,12 +330,12 @@ def decisions(
     arrow = {"arrowstyle": "-|>", "color": "#555555"}
     for lane, (question, answer) in enumerate(questions):
         _box(axes, (3, lane), 5.4, question, PALETTE["stored"])
-        _box(axes, (8.6, lane), 2.4, answer, PALETTE["reduced"])
+        _box(axes, (8.6, lane), 2.4, answer, PALETTE["runs"])
         axes.annotate("", (7.4, lane), (5.7, lane), arrowprops=arrow)
         axes.text(6.5, lane - 0.08, "yes", ha="center", va="bottom", fontsize=9)
         axes.annotate("", (3, lane + 0.68), (3, lane + 0.32), arrowprops=arrow)
         axes.text(3.15, lane + 0.5, "no", va="center", fontsize=9)
-    _box(axes, (3, len(questions)), 2.4, otherwise, PALETTE["reduced"])
+    _box(axes, (3, len(questions)), 2.4, otherwise, PALETTE["runs"])
     axes.set_title(title, fontsize=11, loc="left")
     return Picture(figure, alt)
 

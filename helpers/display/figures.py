@@ -43,8 +43,8 @@ PALETTE: dict[str, Style] = {
     "unacknowledged": Style("#CC79A7", hatch="xxx"),
     "damaged": Style("#D55E00", hatch="..."),
     "other": Style("#999999", hatch="\\\\\\"),
-    "full": Style("#E69F00", hatch="///"),
-    "reduced": Style("#009E73"),
+    "schedules": Style("#E69F00", hatch="///"),
+    "runs": Style("#009E73"),
 }
 
 _LABELS = {
@@ -57,8 +57,8 @@ _LABELS = {
     "lost": "acknowledged, then lost",
     "unacknowledged": "unacknowledged, yet stored",
     "damaged": "rows damaged",
-    "full": "every schedule",
-    "reduced": "without those that differ only in the order of independent steps",
+    "schedules": "schedules",
+    "runs": "runs that count them all",
 }
 _WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE", "CREATE", "DROP", "ALTER")
 _ENDS = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "END")
@@ -221,10 +221,10 @@ def error_bars(errors: Any, title: str = "", *, alt: str = "") -> Picture:
 def schedule_bars(
     counts: Mapping[str, tuple[int, int]], title: str = "", *, alt: str = ""
 ) -> Picture:
-    """How many schedules programs have, on a logarithmic scale: in full and reduced.
+    """How many schedules programs have, on a logarithmic scale, and the runs that count them.
 
     Args:
-        counts: label -> schedules in full and reduced, drawn from top to bottom.
+        counts: label -> schedules and runs, drawn from top to bottom.
         title: above the figure.
         alt: alternative text; by default it gives the numbers.
 
@@ -235,7 +235,7 @@ def schedule_bars(
         raise ValueError("give at least one label with two numbers, both 1 or more")
     figure, axes = _figure(height=1.4 + 0.5 * len(counts))
     for lane, pair in enumerate(counts.values()):
-        for offset, kind, number in zip((-0.19, 0.19), ("full", "reduced"), pair, strict=True):
+        for offset, kind, number in zip((-0.19, 0.19), ("schedules", "runs"), pair, strict=True):
             axes.barh(lane + offset, number, height=0.36, **_fill(kind))
             axes.annotate(
                 f"{number:,}", (number, lane + offset), (4, 0),
@@ -245,12 +245,10 @@ def schedule_bars(
     axes.set_xlim(1, 6 * max(number for pair in counts.values() for number in pair))
     axes.set_yticks(range(len(counts)), list(counts))
     axes.set_ylim(len(counts) - 0.5, -0.5)
-    axes.set_xlabel("schedules, logarithmic")
-    _finish(figure, axes, title, ["full", "reduced"])
-    numbers = "; ".join(f"{label}: {full} and {few}" for label, (full, few) in counts.items())
-    return Picture(
-        figure, alt or _titled(title, f"Bars of schedules, full and reduced: {numbers}.")
-    )
+    axes.set_xlabel("logarithmic")
+    _finish(figure, axes, title, ["schedules", "runs"])
+    numbers = "; ".join(f"{label}: {all_} and {few}" for label, (all_, few) in counts.items())
+    return Picture(figure, alt or _titled(title, f"Bars of schedules and runs: {numbers}."))
 
 
 def machine(

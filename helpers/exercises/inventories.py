@@ -301,7 +301,7 @@ def check_inventory(service: trials.Service, only: str = "") -> Verdict:
     if only:
         return Verdict(True, f"{only}: {PROMISES[only].sentence}, in every schedule")
     for trial in TOGETHER.trials:
-        tried = _explore(TOGETHER.program(trial, service, "together"), reduce=True)
+        tried = _explore(TOGETHER.program(trial, service, "together"), merge=True)
         if not tried.proved:
             return Verdict(False, f"each promise is kept, but {_tale(trial, tried)}", tried)
     reason = under_load(service)
@@ -358,8 +358,8 @@ def under_load(service: trials.Service) -> str:
     return inventory_load.what_broke(service, trials.SCHEMA)
 
 
-def _explore(program: Program, reduce: bool = False) -> Exploration:
-    return explore(program, reduce=reduce, max_schedules=MAX_ORDERS, step_limit=STEPS, show=False)
+def _explore(program: Program, merge: bool | None = None) -> Exploration:
+    return explore(program, merge=merge, max_schedules=MAX_ORDERS, step_limit=STEPS, show=False)
 
 
 def _tale(trial: trials.Trial, found: Exploration) -> str:

@@ -46,15 +46,15 @@ def check(report: Report) -> Verdict:
     alone = _alone(report, 1000) or _alone(report, 1500)
     if alone:
         return Verdict(False, f"already alone, without the clerk, {alone}")
-    found = explore(_program(report), reduce=True, show=False)
+    found = explore(_program(report), merge=True, show=False)
     # Two readings may agree, and both be wrong, if the clerk comes in between each time.
     refused = _refuted(found) or _refuted(
-        explore(_program(report, transfers=2), reduce=True, show=False)
+        explore(_program(report, transfers=2), merge=True, show=False)
     )
     if refused is not None:
         return refused
     said = "one state, and the write lock is never held from step to step"
-    return Verdict(True, f"{found.schedules} orders stand for all: {said}", found)
+    return Verdict(True, f"all {found.schedules} orders keep to {said}", found)
 
 
 def _refuted(found: Exploration) -> Verdict | None:

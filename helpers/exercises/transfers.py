@@ -49,22 +49,22 @@ def check(transfer: Transfer, journal_mode: str = "delete") -> Verdict:
     alone = _alone(transfer, journal_mode)
     if alone:
         return Verdict(False, f"already alone, without a second thread, {alone}")
-    found = explore(_program(transfer, PLANS, journal_mode), reduce=True, show=False)
+    found = explore(_program(transfer, PLANS, journal_mode), merge=True, show=False)
     if found.failing or found.example("error"):
         return Verdict(False, _lesson(found), found)
     if not found.complete:
         return Verdict(False, f"too many orders to try them all. {found.verdict}", found)
-    beside = explore(_beside(transfer, journal_mode), reduce=True, show=False)
+    beside = explore(_beside(transfer, journal_mode), merge=True, show=False)
     if beside.failing or beside.example("error"):
         return Verdict(False, _lesson_beside(beside), beside)
     left = _left_by_an_error(transfer, journal_mode)
     if left:
         return Verdict(False, f"when a statement fails, because account 3 is closed, {left}")
-    halved = explore(_beside_a_reader(transfer, journal_mode), reduce=True, show=False)
+    halved = explore(_beside_a_reader(transfer, journal_mode), merge=True, show=False)
     if halved.failing:
         return Verdict(False, _lesson_halved(halved), halved)
     orders = found.schedules + beside.schedules
-    return Verdict(True, f"{orders} orders stand for all, and all keep the promise", found)
+    return Verdict(True, f"all {orders} orders keep the promise", found)
 
 
 def _kept(plans: dict[str, tuple[int, ...]]) -> Callable[[Ending], bool]:

@@ -44,7 +44,7 @@ def spread(tally: Tally, job: Job, executor: Executor) -> Iterator[Tally]:
     workers = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
     # The parts are handed out outside of the `with`: a process that is forked now must not
     # inherit a run in progress.
-    with Runner(job.program, job.waiting, job.step_limit, job.search.tracks, job.sharing) as runner:
+    with Runner(job.program, job.waiting, job.step_limit, job.search.merge, job.sharing) as runner:
         roots = split(runner, job.search, PARTS_PER_WORKER * workers)
     batches = _batches(roots, PARTS_PER_WORKER * workers)
     payload = cloudpickle.dumps(job)
@@ -74,7 +74,7 @@ def explore_parts(job_bytes: bytes, roots_bytes: bytes) -> bytes:
     tally = Tally()
     known: dict[object, Below] = {}
     give_up = time.monotonic() + GIVE_UP
-    with Runner(job.program, job.waiting, job.step_limit, job.search.tracks, job.sharing) as runner:
+    with Runner(job.program, job.waiting, job.step_limit, job.search.merge, job.sharing) as runner:
         for root in cloudpickle.loads(roots_bytes):
             for _ in depth_first(runner, tally, job.search, root, known):
                 if time.monotonic() > give_up:

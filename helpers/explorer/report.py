@@ -56,14 +56,13 @@ class Exploration:
         proved: every schedule was run, and none refutes the claim.
         complete: every schedule was run.
         covered: the share of the tree that was run, 0..1, branches weighed equally.
-        reduced: one schedule stands for all that differ in the order of independent steps.
         preemptions: how many switches away from a thread that could go on a schedule may have
             to be run, None for any number; `proved` and `complete` are for those schedules.
         seed: of a random exploration, else None.
         waiting: how waiting was decided, ``"busy handler"`` or ``"rule"``.
         seconds: how long it took.
         runs: how many were needed for that: fewer than `schedules` where states were merged.
-        pruned: runs that the reduction stopped half-way.
+        pruned: runs that were stopped half-way, for nothing new could follow.
         steps: steps taken in all runs together.
         unseen: what happened that no step shows, so that nothing is proved; empty if nothing.
     """
@@ -73,7 +72,6 @@ class Exploration:
     outcomes: tuple[tuple[Outcome, int, Schedule], ...]
     complete: bool
     covered: float
-    reduced: bool
     seed: int | None
     waiting: str
     seconds: float
@@ -188,12 +186,11 @@ class Exploration:
                 f"Not proved: {claim}. None of {of} refutes it, but {self.unseen}: what is no "
                 f"call of sqlite3 in a thread of the program is not tried in every order.{seen}"
             )
-        standing = " that stand for all" if self.reduced else ""
         limit, bound = self.preemptions, ""
         if limit is not None:
             bound = f" with at most {limit} preemption{'s' if limit != 1 else ''}"
         return (
-            f"Proved: {claim}, in every order of the steps{bound} ({of}{standing}).{seen} "
+            f"Proved: {claim}, in every order of the steps{bound} ({of}).{seen} "
             "Steps are SQL calls and Python's locks, queues and sleeps. "
             f"{_WAITS[self.program.expire]}."
         )
@@ -238,7 +235,6 @@ _FAILED = {
 def explore(
     program: Program,
     *,
-    reduce: bool = False,
     seed: int | None = None,
     max_schedules: int = MAX_SCHEDULES,
     seconds: float = MAX_SECONDS,
@@ -253,9 +249,6 @@ def explore(
 
     Args:
         program: what to run. Its threads must be deterministic but for their order.
-        reduce: leave out schedules that differ from one already run only in the order of
-            independent steps (sleep sets). The set of outcomes stays the same, provided
-            that the threads share nothing but the database, locks and queues.
         seed: draw schedules at random instead, the same ones for the same seed, until a
             limit is reached.
         max_schedules: stop after so many runs, "not proved".
@@ -271,24 +264,23 @@ def explore(
             a thread, makes a future or shares SQLite's cache, states are never merged.
         preemptions: only schedules with at most so many preemptions: switches away from a
             thread that could go on. Most bugs need one or two (CHESS: Musuvathi and Qadeer,
-            PLDI 2007). Not with `reduce` or `seed`.
+            PLDI 2007). Not with `seed`.
 
     Raises:
         Diverged: if the same schedule led to another step than before.
         ValueError: if `max_schedules` or `seconds` is not positive, `preemptions` negative,
-            or one excludes the other: `seed` and `executor`, `preemptions` and `reduce` or `seed`.
+            or one excludes the other: `seed` and `executor`, `seed` and `preemptions`.
     """
     if max_schedules < 1 or seconds <= 0 or (preemptions or 0) < 0:
         raise ValueError("max_schedules and seconds must be positive, preemptions not negative")
     if seed is not None and executor is not None:
         raise ValueError("a random exploration is not spread: leave out seed= or executor=")
-    if preemptions is not None and (reduce or seed is not None):
-        raise ValueError("preemptions= goes neither with reduce= nor with seed=: leave one out")
+    if preemptions is not None and seed is not None:
+        raise ValueError("a random exploration has no limit: leave out seed= or preemptions=")
     began = time.perf_counter()
     name = choose(waiting).name
     sharing = sharing_of(program)
-    merges = _merges(program, merge) and not reduce and seed is None
-    how = Search(reduce, merges, preemptions)
+    how = Search(seed is None and _merges(program, merge), preemptions)
     while True:
         tally = Tally()
         try:
@@ -296,7 +288,7 @@ def explore(
                 job = parallel.Job(program, name, step_limit, how, sharing)
                 _until(parallel.spread(tally, job, executor), began, max_schedules, seconds, show)
             else:
-                with Runner(program, name, step_limit, track=how.tracks) as runner:
+                with Runner(program, name, step_limit, track=how.merge) as runner:
                     search = (
                         depth_first(runner, tally, how)
                         if seed is None
@@ -365,7 +357,6 @@ def report(
         outcomes=tuple(rows),
         complete=tally.complete,
         covered=tally.covered,
-        reduced=how.reduce,
         seed=seed,
         waiting=waiting,
         seconds=seconds,

@@ -5,10 +5,6 @@ program again from a fresh database with all but the last choice the same (Godef
 
 `States` (`helpers.explorer.engine.states`): where a run comes to a state that is known, it stops,
 and what was found below that state is counted once more.
-
-`Sleep sets` (Godefroid 1996) leave out schedules that differ from one already run only in
-the order of neighbouring steps that touch nothing in common: after a thread's step was tried
-at a node, it *sleeps* in the other branches of that node until a step that depends on it.
 """
 
 from __future__ import annotations
@@ -23,34 +19,18 @@ from helpers.explorer.engine.states import CannotMerge, settled, state_of
 from helpers.explorer.program import Outcome, Schedule, Step
 from helpers.explorer.runner import Runner, before_timeout
 
-#: What a step touched: resource -> ``r`` or ``w``.
-Footprint = dict[str, str]
-
-
-def independent(one: Footprint, other: Footprint) -> bool:
-    """Whether two steps of different threads can change places without anyone noticing."""
-    if "everything" in one or "everything" in other:
-        return False
-    return not any(name in other and "w" in (mode, other[name]) for name, mode in one.items())
-
 
 @dataclass(frozen=True)
 class Search:
     """How to search; see `helpers.explorer.explore`.
 
-    reduce: use sleep sets. merge: do not run on from a state again, but count what was found
+    merge: do not run on from a state again, but count what was found
     below it. preemptions: at most so many switches away from a thread that could go on; None
     for no limit.
     """
 
-    reduce: bool = False
     merge: bool = False
     preemptions: int | None = None
-
-    @property
-    def tracks(self) -> bool:
-        """Whether each step has to note what it touches."""
-        return self.reduce or self.merge
 
 
 #: Every schedule, each by a run of its own.
@@ -79,19 +59,15 @@ class Below:
 class Node:
     """A point of the search at which a choice was made.
 
-    `options` are the threads worth trying here, `position` the one being tried; `asleep`
-    maps threads that need not be tried to the footprint of the step that they would take;
-    `done` the same for those tried before. `label` is the chosen thread's step. `going` is the
-    thread that ran last, if it could go on; `spent` counts the preemptions before. `settled` is the
-    content of the database where nothing else of it matters, `states` the keys of the state, where
-    states are merged, `below` what was found so far in the branches left behind.
+    `options` are the threads to try here, `position` the one being tried, `label` its step.
+    `going` is the thread that ran last, if it could go on; `spent` counts the preemptions before.
+    `settled` is the content of the database where nothing else of it matters, `states` the keys of
+    the state, where states are merged, `below` what was found in the branches left behind.
     """
 
     options: list[str]
-    asleep: dict[str, Footprint] = field(default_factory=dict)
     position: int = 0
     label: str = ""
-    done: dict[str, Footprint] = field(default_factory=dict)
     going: str = ""
     spent: int = 0
     settled: bytes | None = None
@@ -176,16 +152,13 @@ class DepthFirst:
         limit = self.search.preemptions
         if limit is not None and node.going and node.spent == limit:
             offers = [node.going]
-        node.options = [name for name in offers if name not in node.asleep]
-        if not node.options:
-            self.pruned = True
-            return None
+        node.options = offers
         self.nodes.append(node)
         return self._record(run, node)
 
     def _new(self, run: Played, offers: list[str]) -> Node:
         """The node at which the run stands, without its options."""
-        node = Node([], self._sleeping(run) if self.search.reduce else {})
+        node = Node([])
         if not isinstance(run, Scheduler):
             return node
         if self.search.preemptions is not None and self.nodes:
@@ -226,47 +199,37 @@ class DepthFirst:
         node.label = label
         return choice
 
-    def _sleeping(self, run: Played) -> dict[str, Footprint]:
-        """Threads that sleep at the new node: asleep or tried before, and independent."""
-        if not self.nodes:
-            return {}
-        last = self.nodes[-1]
-        taken = run.steps[-1].touched
-        candidates = {**last.asleep, **last.done}
-        return {name: step for name, step in candidates.items() if independent(step, taken)}
-
     def erased(self, name: str) -> None:
         """A retry failed: it is no choice at this node, and never was."""
         if self.in_vain:
             self.in_vain = False
             return
         node = self.nodes[-1]
-        if not node.position and not node.asleep:
+        if not node.position:
             self.nodes.pop()  # what else can go on may include a timeout now
             return
         del node.options[node.position]
         node.label = ""
         if node.position == len(node.options):
-            self.pruned = bool(node.position or node.asleep)
-            self._leave(known=bool(node.position))
+            self.pruned = True
+            self._leave()
 
-    def advance(self, run: Played) -> bool:
+    def advance(self) -> bool:
         """After a run: move on to the next untried choice; False when there is none."""
         self.pruned, self.met = False, None
         while len(self.nodes) > self.fixed:
             node = self.nodes[-1]
             if node.position + 1 < len(node.options):
-                node.done[node.choice] = run.steps[len(self.nodes) - 1].touched
                 node.position += 1
                 node.label = ""
                 return True
-            self._leave(known=True)
+            self._leave()
         return False
 
-    def _leave(self, known: bool) -> None:
+    def _leave(self) -> None:
         """All branches of the last node have been tried: remember what lies below it."""
         node = self.nodes.pop()
-        if self.search.merge and known:
+        if self.search.merge:
             self.known.update(dict.fromkeys(node.states, node.below))
             if self.nodes:
                 self.nodes[-1].below.add(node.below, 1)
@@ -360,7 +323,7 @@ def depth_first(
         else:
             tally.pruned += 1
         tally.unseen = runner.unseen
-        more = policy.advance(scheduler)
+        more = policy.advance()
         tally.covered = policy.covered()
         if not more:
             tally.complete, tally.covered = True, 1.0
@@ -385,14 +348,13 @@ def split(runner: Runner, search: Search, parts: int) -> list[list[Node]]:
 def _roots(runner: Runner, search: Search, depth: int) -> Iterator[list[Node]]:
     policy = DepthFirst(replace(search, merge=False), depth=depth)
     while True:
-        scheduler, _ = runner.run(policy)
+        runner.run(policy)
         if not policy.pruned:
             yield [_fixed(node) for node in policy.nodes]
-        if not policy.advance(scheduler):
+        if not policy.advance():
             return
 
 
 def _fixed(node: Node) -> Node:
     """A copy in which the choice at hand is the only one."""
-    asleep, done = dict(node.asleep), dict(node.done)
-    return replace(node, options=[node.choice], position=0, asleep=asleep, done=done)
+    return replace(node, options=[node.choice], position=0)

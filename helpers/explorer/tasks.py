@@ -111,7 +111,7 @@ async def _explore(program: Program, tally: Tally, max_schedules: int) -> None:
         await run.run()
         assert run.outcome is not None
         tally.add(run.outcome, tuple(run.schedule))
-        tally.complete = not policy.advance(run)
+        tally.complete = not policy.advance()
         tally.covered = 1.0 if tally.complete else policy.covered()
 
 

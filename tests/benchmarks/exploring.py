@@ -1,6 +1,6 @@
-"""How fast the explorer is: schedules a second against a floor, processes, memory, growth.
+"""How fast the explorer is: schedules a second against a floor, processes, memory, states.
 
-    python tests/benchmarks/exploring.py [floor] [processes] [memory] [growth] [states] [frontrun]
+    python tests/benchmarks/exploring.py [floor] [processes] [memory] [states] [frontrun]
 
 prints one JSON object. The floor is the same work done serially by one thread without a
 scheduler: a fresh database file, the same connections opened and closed, the same
@@ -116,19 +116,6 @@ def memory(schedules=100_000):
     return seen
 
 
-def growth():
-    """Schedules in full and reduced, with threads and with steps."""
-    rows = {}
-    for name, job in JOBS.items():
-        for threads in (2, 3):
-            counts = [
-                explore(program(job, threads), reduce=r, seconds=300, show=False)
-                for r in (False, True)
-            ]
-            rows[f"{name}, {threads} threads"] = [c.schedules for c in counts]
-    return rows
-
-
 def states(repeats=3):
     """Schedules, runs and seconds of every scenario, in full and by states."""
     rows = {}
@@ -218,7 +205,7 @@ def frontrun():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = ("floor", "processes", "memory", "growth", "states", "frontrun")
+    names = ("floor", "processes", "memory", "states", "frontrun")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(names)}")
     parts = parser.parse_args().parts or names[:-1]
     result = {"python": platform.python_version(), "load": os.getloadavg()}

@@ -28,7 +28,6 @@ from ways import WAYS
 from helpers.explorer import Diverged, Program, ScheduleError, explore, replay, runner
 from helpers.explorer.engine import baton, scheduler
 from helpers.explorer.scenarios import autocommit, begin, no_increment_lost
-from helpers.explorer.search import independent
 from helpers.explorer.steps.locks import StepLock
 from helpers.explorer.steps.statements import kind_of
 
@@ -543,13 +542,12 @@ def test_one_exploration_at_a_time():
     assert "another exploration is running" in outcome.text
 
 
-@pytest.mark.parametrize("reduce", [False, True])
-def test_a_run_that_is_cut_half_way_leaves_no_lock_to_the_next_one(reduce):
+def test_a_run_that_is_cut_half_way_leaves_no_lock_to_the_next_one():
     # With three threads some retries fail where nothing else is left to try: the run is cut
     # with two threads waiting inside SQLite, one of them holding PENDING.
     job = begin("DEFERRED")
-    exploration = explore(program(job, job, job), reduce=reduce, max_schedules=400, merge=False)
-    assert exploration.schedules == (400 if not reduce else 87)
+    exploration = explore(program(job, job, job), max_schedules=400, merge=False)
+    assert exploration.schedules == 400
     assert exploration.pruned > 0
     assert not exploration.failures
 
@@ -673,7 +671,7 @@ def test_the_verdict_names_the_limit_of_preemptions():
     assert "in every order of the steps with at most 1 preemption (" in found.verdict
 
 
-@pytest.mark.parametrize("other", [{"reduce": True}, {"seed": 1}, {"preemptions": -1}])
+@pytest.mark.parametrize("other", [{"seed": 1}, {"preemptions": -1}])
 def test_a_limit_of_preemptions_that_makes_no_sense_is_refused(other):
     with pytest.raises(ValueError, match="preemptions"):
         explore(program(increment), **{"preemptions": 1, **other})
@@ -740,14 +738,6 @@ def test_random_schedules_find_what_the_seed_finds_again():
     )
 
 
-def test_independence_of_footprints():
-    read, write = {"file": "r"}, {"file": "w"}
-    assert independent(read, read)
-    assert not independent(read, write)
-    assert independent({"lock 1": "w"}, {"lock 2": "w"})
-    assert not independent({"everything": "w"}, {})
-
-
 def final_values(increments):
     """Final values over all interleavings of two threads, by simulation on paper."""
     found = Counter()
@@ -765,8 +755,8 @@ def final_values(increments):
     return found
 
 
-@pytest.mark.parametrize("reduce", [False, True])
-def test_three_increments_each_end_as_a_simulation_on_paper_says(reduce):
+@pytest.mark.parametrize("merge", [False, True])
+def test_three_increments_each_end_as_a_simulation_on_paper_says(merge):
     def three(path):
         with closing(connect(path)) as connection:
             for _ in range(3):
@@ -774,12 +764,11 @@ def test_three_increments_each_end_as_a_simulation_on_paper_says(reduce):
                 connection.execute("UPDATE counter SET value = ?", (value + 1,))
 
     job = Program("counter", [three, three], lambda end: end.value == 6)
-    exploration = explore(job, reduce=reduce)
+    exploration = explore(job, merge=merge)
     expected = final_values(3)
     assert sum(expected.values()) == 924  # C(12,6)
     found = {outcome.rows: count for outcome, count, _ in exploration.outcomes}
-    assert found.keys() == expected.keys()
-    assert exploration.schedules < 924 / 2 if reduce else found == expected
+    assert found == expected
 
 
 # -- what no step shows --------------------------------------------------------------------
@@ -851,7 +840,7 @@ def test_a_folder_beside_the_database_is_left_behind_by_no_run():
         Path(path).with_name("folder").mkdir()
         return path
 
-    found = explore(program(increment, increment, share=share), reduce=True)
+    found = explore(program(increment, increment, share=share), merge=True)
     assert found.counts.keys() == {"wrong", "right"}
 
 

@@ -85,14 +85,11 @@ def test_two_writes_through_a_strategy(share, at_most, mode):
 @pytest.mark.parametrize("share", [PerThread, Pool, TransactionLock, Writer])
 def test_a_read_beside_a_write_through_a_strategy(share):
     job = counter(write, read, invariant=lambda end: end.value == 1, share=share)
-    full, reduced = explore(job), explore(job, reduce=True)
-    for exploration in (full, reduced):
-        assert exploration.proved
-        assert {o.text for o, _, _ in exploration.outcomes} == {
-            "1; B returned 0",
-            "1; B returned 1",
-        }
-    assert reduced.schedules < full.schedules < 10_000
+    found = explore(job)
+    assert found.proved
+    assert {o.text for o, _, _ in found.outcomes} == {"1; B returned 0", "1; B returned 1"}
+    assert found.schedules < 10_000
+    assert explore(job, merge=True) == found
 
 
 def test_a_strategy_named_through_its_module_is_explored_all_the_same():
@@ -115,7 +112,7 @@ def test_a_unit_that_was_cancelled_in_time_is_not_written():
     def as_told(end):
         return end.value == (1 if end.results["B"] else 2)
 
-    exploration = explore(counter(write, cancel, invariant=as_told, share=Writer), reduce=True)
+    exploration = explore(counter(write, cancel, invariant=as_told, share=Writer))
     assert exploration.proved
     assert len(exploration.outcomes) == 2
 
@@ -241,8 +238,7 @@ def test_exploring_and_replaying_leave_the_program_as_it_was():
     assert vars(job) == before
 
 
-@pytest.mark.parametrize("reduce", [False, True])
-def test_a_connection_that_is_handed_on_counts_as_shared(reduce):
+def test_a_connection_that_is_handed_on_counts_as_shared():
     def make(shelf):
         shelf.thing = sqlite3.connect(shelf.path, check_same_thread=False)
         shelf.thing.execute("UPDATE counter SET value = value + 1")
@@ -253,7 +249,7 @@ def test_a_connection_that_is_handed_on_counts_as_shared(reduce):
         shelf.thing.rollback()
 
     job = counter(make, use, invariant=everything, share=Shelf)
-    exploration = explore(job, reduce=reduce)
+    exploration = explore(job)
     assert sharing_of(job).found == {"connection 1 of A"}
     assert {o.rows for o, _, _ in exploration.outcomes} == {"0", "1"}
 

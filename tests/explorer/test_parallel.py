@@ -30,12 +30,6 @@ def test_two_processes_find_what_one_finds(program, processes):
     assert explore(program, executor=processes) == explore(program)
 
 
-@pytest.mark.parametrize("name", ["three threads, BEGIN IMMEDIATE", "shared connection, no lock"])
-def test_two_processes_find_what_one_finds_when_reduced(name, processes):
-    program = next(s for s in scenarios.SCENARIOS if s.name == name).program("delete")
-    assert explore(program, executor=processes, reduce=True) == explore(program, reduce=True)
-
-
 @pytest.mark.parametrize("limit", [0, 1])
 def test_two_processes_find_what_one_finds_with_few_preemptions(limit, processes):
     program = Program("counter", [begin("IMMEDIATE")] * 3, no_increment_lost)

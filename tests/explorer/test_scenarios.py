@@ -50,24 +50,11 @@ def test_both_ways_to_wait_find_the_same(scenario, mode):
 
 
 @pytest.mark.parametrize(("scenario", "mode"), CASES)
-def test_reduction_loses_no_outcome_and_adds_none(scenario, mode):
-    full, reduced = (explore(scenario.program(mode), reduce=r) for r in (False, True))
-    assert outcomes(reduced).keys() == outcomes(full).keys()
-    assert reduced.schedules <= full.schedules
-    assert reduced.complete
-
-
-@pytest.mark.parametrize(("scenario", "mode"), CASES)
 def test_every_example_replays_to_its_outcome(scenario, mode):
     exploration = explore(scenario.program(mode))
     for outcome, _, schedule in exploration.outcomes:
         run = replay(exploration.program, schedule)
         assert (run.outcome, run.schedule) == (outcome, schedule)
-
-
-def test_reduction_leaves_out_most_of_three_threads_that_take_turns():
-    scenario = next(s for s in scenarios.SCENARIOS if s.name == "three threads, BEGIN IMMEDIATE")
-    assert explore(scenario.program("wal"), reduce=True).schedules < 186 / 3
 
 
 def test_the_switch_forces_the_rule_as_if_the_symbols_were_hidden(monkeypatch):
@@ -164,15 +151,14 @@ def reading(letters, uri, first):
 
 @pytest.mark.parametrize("mode", ["delete", "wal"])
 @pytest.mark.parametrize("cache", CACHES)
-def test_the_reduced_search_finds_every_outcome_of_random_programs(cache, mode):
+def test_random_programs_with_own_and_shared_caches_are_counted_as_in_full(cache, mode):
     compared = 0
     for letters in [["iuc", "s"], *(random_programs(number) for number in range(30))]:
         jobs = [reading(text, *CACHES[cache]) for text in letters]
         program = Program("counter", jobs, lambda end: True, journal_mode=mode)
-        full = explore(program, max_schedules=150)
+        full = explore(program, max_schedules=150, merge=False)
         if full.complete:
-            reduced = explore(program, reduce=True)
-            assert outcomes(reduced).keys() == outcomes(full).keys(), letters
+            assert explore(program) == full, letters
             compared += 1
     assert compared > 12
 
@@ -264,9 +250,8 @@ def test_the_table_of_growth_is_what_exploring_finds():
         assert (row["program"], int(row["threads"])) == (name, threads)
         assert int(row["increments"]) == increments
         # The long ones are run by data/make_schedules.py alone.
-        for column, reduce in (("full", False), ("reduced", True)):
-            if int(row[column]) < 400:
-                program = Program("counter", [work] * threads, lambda end: True)
-                assert explore(program, reduce=reduce).schedules == int(row[column])
+        if int(row["runs"]) < 400:
+            found = explore(Program("counter", [work] * threads, lambda end: True))
+            assert (found.schedules, found.runs) == (int(row["schedules"]), int(row["runs"]))
         if name == "autocommit" and threads == 2:
-            assert int(row["full"]) == math.comb(4 * increments, 2 * increments)
+            assert int(row["schedules"]) == math.comb(4 * increments, 2 * increments)

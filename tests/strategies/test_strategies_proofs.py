@@ -116,7 +116,7 @@ def test_deferred_with_retry(journal_mode):
 @both_modes
 @pytest.mark.parametrize("strategy", [TransactionLock, Pool])
 def test_three_threads(strategy, journal_mode):
-    found = explore(increments(strategy, journal_mode, threads=3), reduce=True, show=False)
+    found = explore(increments(strategy, journal_mode, threads=3), merge=True, show=False)
     assert found.proved
     assert set(found.counts) == {"right"}
 
@@ -170,6 +170,6 @@ def test_deferred_is_refused(program, steps, expected, journal_mode):
 
 @both_modes
 def test_writer(journal_mode):
-    found = explore(increments(Writer, journal_mode), reduce=True, show=False)
+    found = explore(increments(Writer, journal_mode), show=False)
     assert found.proved
     assert set(found.counts) == {"right"}
