@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 import sys
 from _thread import get_ident
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Protocol
 
 from helpers.explorer.engine.baton import Baton
@@ -22,8 +22,9 @@ from helpers.explorer.engine.deadlocks import cycle, why_over
 from helpers.explorer.engine.threads import Cancelled, ControlledThread, WorkerPool
 from helpers.explorer.program import Step
 
-#: How a schedule names the expiry of a thread's timeout.
+#: How a schedule names the expiry of a thread's timeout, and a start after the first step.
 TIMEOUT = ":timeout"
+START = ":start"
 
 
 class ScheduleError(RuntimeError):
@@ -42,6 +43,11 @@ class LentToAnother(RuntimeError):
             f"{user} used connection {connection}, which {borrower} had checked out of the pool: "
             "the threads share it. Explore the program again: its connections now count as shared"
         )
+
+
+def thread_of(choice: str) -> str:
+    """The name of the thread that an item of a schedule is about."""
+    return choice.partition(":")[0]
 
 
 class SchedulingPolicy(Protocol):
@@ -100,6 +106,7 @@ class Scheduler(Baton):
         self.is_wal = is_wal
         self.lends = True  # what a pool lends to a thread is that thread's own
         self.found_shared: set[str] = set()  # see `helpers.explorer.engine.confinement`
+        self.late: Collection[str] = ()  # threads that start when the policy says so
         self.expire = False  # every busy timeout counts as 0
         self.impatient = False  # a wait may end at any step
         self.may_connect = False  # the connection being opened is not the program's
@@ -130,7 +137,7 @@ class Scheduler(Baton):
     # -- called by the controller ------------------------------------------------------
 
     def add(self, name: str, job: Callable[[], Any]) -> ControlledThread:
-        """Make a thread; it runs to its first step before the next step of anybody."""
+        """Make a thread; it runs to its first step before the next step of any, unless `late`."""
         unique, number = name, 1
         while unique in self.threads:
             number += 1
@@ -141,7 +148,9 @@ class Scheduler(Baton):
             self.workers.give(thread, self)
         finally:
             set_active(active)
-        self.unstarted.append(thread)
+        thread.started = unique not in self.late
+        if thread.started:
+            self.unstarted.append(thread)
         return thread
 
     def add_after(
@@ -391,13 +400,13 @@ class Scheduler(Baton):
         return True
 
     def _begin_step(self, decision: str) -> ControlledThread:
-        thread = self.threads.get(decision) or self.threads[decision.removesuffix(TIMEOUT)]
+        thread = self.threads[thread_of(decision)]
         number = len(self.steps)
         began = number if thread.waiting is None else thread.since - 1
         thread.step = Step(
             thread.name, thread.label, thread.sql, thread.connection, thread.parameters, began
         )
-        thread.timed_out = decision != thread.name
+        thread.started, thread.timed_out = True, decision.endswith(TIMEOUT)
         if thread.timed_out:
             self._note_timeout(thread)
         thread.taken += 1
@@ -417,6 +426,9 @@ class Scheduler(Baton):
     def offers(self) -> list[str]:
         """Who may be picked: those who can go on; if none, sleepers; if none, one timeout.
 
+        A thread that starts late may do so once another has taken a step, or none can. It goes on
+        to its first step if it can: what comes before takes no time of its own.
+
         Where waits may end at any step, their timeouts stand behind all others; a wait for the
         file ends only where another try is known to fail.
         """
@@ -424,13 +436,16 @@ class Scheduler(Baton):
         late: list[str] = []  # retries that can only fail, as far as the locks tell
         timeouts: list[str] = []
         ready: list[str] = []
+        starts: list[str] = []
         sleepers: list[str] = []
         patient: list[ControlledThread] = []
         progress = len(self.steps)
         for name, thread in self.threads.items():
             if thread.done:
                 continue
-            if thread.waiting is not None:
+            if not thread.started:
+                starts.append(name + START)
+            elif thread.waiting is not None:
                 patient.append(thread)
                 in_vain = name in self.tried or thread.in_the_way == self._locks(thread.waiting)
                 if in_vain:
@@ -444,7 +459,11 @@ class Scheduler(Baton):
             elif thread.timeout is not None:
                 patient.append(thread)
                 timeouts.append(name + TIMEOUT)
-        going = retries + ready or sleepers
+        going = retries + ready
+        started = self.steps[-1] if self.steps else None
+        if started is not None and started.label == "start" and started.thread in going:
+            return [started.thread]
+        going = (going + starts if progress else going) or starts or sleepers
         if self.impatient and going + timeouts:
             return going + timeouts
         if going:

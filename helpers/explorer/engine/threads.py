@@ -28,8 +28,8 @@ class ControlledThread:
         "asked", "attempted", "cancelled", "connection", "connections", "done", "end",
         "ending", "given_back", "holders", "ident", "in_the_way", "is_last", "job", "label",
         "locals", "name", "parameters", "phase", "random", "ready", "retrying", "since",
-        "sleeping", "slept", "sql", "step", "taken", "timed_out", "timeout", "until", "waiting",
-        "wants", "worker",
+        "sleeping", "slept", "sql", "started", "step", "taken", "timed_out", "timeout", "until",
+        "waiting", "wants", "worker",
     )  # fmt: skip
 
     def __init__(self, name: str, job: Callable[[], Any]) -> None:
@@ -53,6 +53,7 @@ class ControlledThread:
         self.given_back = 0
         self.attempted = self.taken = 0  # numbers of steps: in all when it tried; its own
         self.retrying = self.sleeping = self.timed_out = False
+        self.started = True
         self.cancelled = self.asked = self.ending = self.done = False
         self.is_last = False  # it began when all others had ended
         self.slept = -1
