@@ -29,6 +29,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pandas as pd
+from tqdm import tqdm
 
 from helpers.explorer import Program, explore
 from helpers.explorer.scenarios import no_increment_lost
@@ -190,7 +191,9 @@ def main():
     chosen = parser.parse_args()
     if not chosen.seconds > 0 or min(chosen.timeout) < 0:
         parser.error("--seconds must be more than 0, --timeout at least 0")
-    found = list(rows(chosen.library, chosen.program, chosen.mode, chosen.timeout, chosen.seconds))
+    each = rows(chosen.library, chosen.program, chosen.mode, chosen.timeout, chosen.seconds)
+    programs = len(chosen.program) * len(chosen.mode) * len(chosen.timeout)
+    found = list(tqdm(each, total=programs * (1 + len(chosen.library)), disable=None))
     if chosen.json:
         print(json.dumps({"python": platform.python_version(), "rows": found}, indent=1))
     else:

@@ -35,6 +35,12 @@ def test_the_explorer_gives_each_program_its_verdict(program, mode):
     assert ("error" in not_waiting["ends"]) == (program != "autocommit")
 
 
+def test_the_journal_mode_is_the_one_asked_for():
+    # Without waiting, a COMMIT fails beside a reader; in WAL mode it does not meet one.
+    delete, wal = libraries.rows([], ["DEFERRED"], libraries.MODES, [0.0], 1)
+    assert delete["ends"]["error"] > wal["ends"]["error"]
+
+
 @pytest.mark.parametrize(
     ("holds", "complete", "fault", "fix"),
     [
@@ -51,19 +57,21 @@ def test_a_verdict_is_judged_by_what_is_true_of_the_program(holds, complete, fau
 
 
 def test_a_thread_that_is_told_of_a_lock_is_not_a_loss(tmp_path):
-    case = Case(str(tmp_path), "BEGIN IMMEDIATE", "wal", 0.0, 1.0)
+    case, limits = Case(str(tmp_path), "BEGIN IMMEDIATE", "wal", 0.25, 1.0), []
 
     class Interrupted(sqlite3.Connection):
         """B tries while A has the lock."""
 
         def execute(self, sql, *arguments):
             if sql.startswith("UPDATE"):
+                limits.append(super().execute("PRAGMA busy_timeout").fetchone())
                 case.attempt("B")
             return super().execute(sql, *arguments)
 
     case.fresh()
     case.attempt("A", factory=Interrupted)
     assert case.holds()
+    assert limits == [(250,)]
     case.fresh()  # forgets who was told
     case.attempt("A")
     case.attempt("B")
