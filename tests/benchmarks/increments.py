@@ -1,9 +1,10 @@
 """Two threads add 1 to a counter under one library that explores schedules; one JSON line.
 
-    python tests/benchmarks/increments.py LIBRARY FOLDER BEGIN MODE TIMEOUT SECONDS
+    python tests/benchmarks/increments.py LIBRARY PATH BEGIN MODE TIMEOUT SECONDS
 
-is what `libraries.py` runs in a child process. FOLDER takes the database, and `ends`: how each
-schedule ended, a line for each. All libraries run the same function, and check the same promise.
+is what `libraries.py` runs in a child process. PATH is that of the database; beside it grows
+PATH.ends: how each schedule ended, a line for each. All libraries run the same function and check
+the same promise.
 """
 
 from __future__ import annotations
@@ -35,17 +36,13 @@ def increment(path, begin, **options):
 
 @dataclass(frozen=True)
 class Case:
-    """The program in one folder; it travels by pickle where a library runs processes."""
+    """The program on one database; it travels by pickle where a library runs processes."""
 
-    folder: str
+    path: str
     begin: str
     mode: str
     timeout: float
     seconds: float
-
-    @property
-    def path(self):
-        return os.path.join(self.folder, "counter.db")
 
     def fresh(self):
         """A counter at 0; the path stays the same, for frontrun tells databases apart by it."""
@@ -69,7 +66,7 @@ class Case:
         with closing(sqlite3.connect(self.path)) as connection:
             (value,) = connection.execute("SELECT value FROM counter").fetchone()
         succeeded = sum(not os.path.exists(self.path + name) for name in THREADS)
-        with open(os.path.join(self.folder, "ends"), "a", encoding="utf-8") as file:
+        with open(self.path + ".ends", "a", encoding="utf-8") as file:
             file.write(f"{value} {succeeded}\n")
         return value == succeeded
 
@@ -168,7 +165,7 @@ def ploom(case):
 
     # Its 200 schedules are for its 30 seconds; nothing is minimized, for the search is measured.
     limits = library.Config(max_executions=10**6, timeout=case.seconds, minimize_executions=0)
-    traces = Path(case.folder, "traces")
+    traces = Path(case.path + ".traces")
     holds, terms = True, "passed"
     try:
         statistics = library.check(scenario, config=limits, trace_dir=traces)
@@ -189,8 +186,8 @@ RUN = {
 
 
 def main():
-    library, folder, begin, mode, timeout, seconds = sys.argv[1:]
-    case = Case(folder, begin, mode, float(timeout), float(seconds))
+    library, path, begin, mode, timeout, seconds = sys.argv[1:]
+    case = Case(path, begin, mode, float(timeout), float(seconds))
     importlib.import_module(
         library.partition(",")[0].replace("-", "_")
     )  # takes no part in the time

@@ -32,6 +32,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from helpers.explorer import Program, explore
+from helpers.explorer.runner import _memory_folder
 from helpers.explorer.scenarios import no_increment_lost
 from helpers.load import sandbox
 
@@ -86,8 +87,10 @@ def by_library(library, program, mode, timeout, seconds):
     row = {"holds": None, "complete": False, "schedules": 0, "ends": {}, "seconds": 0.0}
     if version(library) is None:
         return {**row, "verdict": "not installed"}
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        options = [folder, PROGRAMS[program], mode, str(timeout), str(seconds)]
+    # In memory, as the explorer's databases are.
+    with tempfile.TemporaryDirectory(dir=_memory_folder(), ignore_cleanup_errors=True) as folder:
+        path = os.path.join(folder, "counter.db")
+        options = [path, PROGRAMS[program], mode, str(timeout), str(seconds)]
         ended = sandbox.call(
             subprocess.run,
             command_of(library, *options),
@@ -96,7 +99,7 @@ def by_library(library, program, mode, timeout, seconds):
             text=True,
             encoding="utf-8",
         )
-        file = Path(folder, "ends")
+        file = Path(path + ".ends")
         ends = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     row |= {"schedules": len(ends), "ends": dict(Counter(map(kind, ends)))}
     row["seconds"] = ended.seconds

@@ -57,7 +57,7 @@ def test_a_verdict_is_judged_by_what_is_true_of_the_program(holds, complete, fau
 
 
 def test_a_thread_that_is_told_of_a_lock_is_not_a_loss(tmp_path):
-    case, limits = Case(str(tmp_path), "BEGIN IMMEDIATE", "wal", 0.25, 1.0), []
+    case, limits = Case(str(tmp_path / "db"), "BEGIN IMMEDIATE", "wal", 0.25, 1.0), []
 
     class Interrupted(sqlite3.Connection):
         """B tries while A has the lock."""
@@ -79,7 +79,7 @@ def test_a_thread_that_is_told_of_a_lock_is_not_a_loss(tmp_path):
     case.fresh()
     increment(case.path, "")
     assert not case.holds()
-    ends = (tmp_path / "ends").read_text().splitlines()
+    ends = (tmp_path / "db.ends").read_text().splitlines()
     assert [libraries.kind(line) for line in ends] == ["error", "right", "wrong"]
 
 
@@ -88,8 +88,8 @@ def row_of(monkeypatch):
     """The row of a library of which two schedules ended, and whose child process runs `code`."""
 
     def row_of(code, seconds=60.0):
-        def command_of(library, folder, *arguments):
-            Path(folder, "ends").write_text("2 2\n1 1\n", encoding="utf-8")
+        def command_of(library, path, *arguments):
+            Path(path + ".ends").write_text("2 2\n1 1\n", encoding="utf-8")
             return [sys.executable, "-c", code]
 
         monkeypatch.setattr(libraries, "version", lambda library: "1.0")
