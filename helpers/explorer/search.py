@@ -2,9 +2,8 @@
 
 The search cannot go back to a state: it keeps the choices of the schedule at hand, and runs the
 program again from a fresh database with all but the last choice the same (Godefroid, POPL 1997).
-
-`States` (`helpers.explorer.engine.states`): where a run comes to a state that is known, it stops,
-and what was found below that state is counted once more.
+Where a run comes to a state that is known (`engine.states`), it stops, and what was found below
+that state is counted once more.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from helpers.explorer.runner import Runner, before_timeout
 class Search:
     """How to search; see `helpers.explorer.explore`.
 
-    merge: do not run on from a state again, but count what was found
-    below it. preemptions: at most so many switches away from a thread that could go on; None
-    for no limit. starts: threads may start later than before the first step. late: those that do.
+    merge: do not run on from a state again, but count what was found below it. preemptions: at
+    most so many switches away from a thread that could go on. starts: threads may start later
+    than before the first step. late: those that do.
     """
 
     merge: bool = False
