@@ -72,7 +72,7 @@ def connect(path, **options):
         (TransactionLock, 50),
         (Writer, 1200),
         (lambda path: writer.Writer(path, backlog=1), 1200),
-        (lambda path: writer.Writer(path, group=1), 2600),
+        pytest.param(lambda path: writer.Writer(path, group=1), 2600, marks=pytest.mark.slow),
     ],
     ids=["PerThread", "Pool", "TransactionLock", "Writer", "backlog 1", "group 1"],
 )
