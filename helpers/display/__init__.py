@@ -1,4 +1,4 @@
-"""What does it look like? Figures with alternative text, tables to be read, progress bars.
+"""What does it look like? Figures with alternative text, tables to be read, progress, the keyboard.
 
 Whatever the threads did arrives here as a `History`, an `Audit` or rows; nothing in this room
 runs an experiment. The widgets stand beside what they show: `explorer.SchedulerGame`,
@@ -7,4 +7,4 @@ runs an experiment. The widgets stand beside what they show: `explorer.Scheduler
 
 from helpers.display.tables import Table
 
-__all__ = ["Table", "charts", "figures", "progress", "tables"]
+__all__ = ["Table", "charts", "figures", "keyboard", "progress", "tables"]

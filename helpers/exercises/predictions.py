@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from helpers.display.keyboard import keep_keys
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -112,7 +114,7 @@ class Prediction:
             layout=Layout(width="auto"),
         )
         self._buttons.observe(self._chosen, names="value")
-        return VBox([HTML(f"<b>{html.escape(self.question)}</b>"), self._buttons])
+        return keep_keys(VBox([HTML(f"<b>{html.escape(self.question)}</b>"), self._buttons]))
 
     def _chosen(self, change: dict[str, Any]) -> None:
         self._answer = change["new"]

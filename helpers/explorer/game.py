@@ -31,7 +31,8 @@ _CODE = (
     "margin: 0.3em 0 0; font-size: 11px; white-space: pre-wrap; word-break: normal; "
     "overflow-wrap: anywhere"
 )
-_NEXT = "background: #FFF3BF; font-weight: bold"
+#: Black on yellow, also where the page is dark.
+_NEXT = "background: #FFF3BF; color: #000; font-weight: bold"
 
 
 class SchedulerGame:

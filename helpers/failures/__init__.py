@@ -28,6 +28,6 @@ from helpers.failures.symptoms import QUESTIONS, Diagnosis, diagnose
 
 __all__ = [
     "ABSENT", "ALWAYS", "CHILD", "FAILURES", "HERE", "NEVER", "OFTEN", "QUESTIONS", "Build",
-    "Diagnosis", "Failure", "Report", "diagnose", "find", "here", "look_up", "run", "table",
-    "this_build", "transaction_control",
+    "Diagnosis", "Failure", "Report", "diagnose", "find", "here", "look_up", "run", "symptoms",
+    "table", "this_build", "transaction_control",
 ]  # fmt: skip

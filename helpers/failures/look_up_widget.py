@@ -22,6 +22,7 @@ class LookUp:
         self.diagnosis: Diagnosis | None = None
         self.answers: dict[str, str] = {}
         self.area = Textarea(
+            description="The error:",
             placeholder="Paste an error message or a traceback",
             layout=Layout(width="100%", height="9em"),
         )

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from helpers.display import Table, charts, figures
+from helpers.display.keyboard import keep_keys
 from helpers.load.trials import FLAWED, Measured, Trial, strategies
 from helpers.strategies import Settings
 from helpers.workloads import Mix
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
 MIXES = ((0, 1), (1, 1), (4, 1), (19, 1), (1, 0))
 #: Longest label of a widget, so that it is not cut off.
 _LABEL = {"description_width": "9em"}
-#: JupyterLab takes arrows and Enter from a list or a button that has the focus (ipywidgets#3912),
-#: unless it has this attribute.
-_KEYS = """<script>document.addEventListener("focusin", event => {
-    if (event.target.closest(".lab-of-runs"))
-        event.target.setAttribute("data-lm-suppress-shortcuts", "true");
-})</script>"""
-_SHOWN = {"output_type": "display_data", "metadata": {}}
 #: As many runs are drawn below each other.
 _DRAWN = 6
 
@@ -47,7 +41,7 @@ class Lab:
     """
 
     def __init__(self) -> None:
-        from ipywidgets import HTML, Button, GridBox, HBox, IntProgress, Layout, Output, VBox
+        from ipywidgets import HTML, Button, GridBox, HBox, IntProgress, Layout, VBox
 
         self.choices = _choices()
         self.measured: dict[str, Measured] = {}
@@ -65,7 +59,7 @@ class Lab:
         self._status, self._file, self._pictures, self._table = (HTML() for _ in range(4))
         grid = Layout(grid_template_columns="repeat(2, minmax(0, 1fr))", max_width="60em")
         buttons = HBox([self._run, self._halt, self._bar], layout=Layout(align_items="center"))
-        self.view = VBox(
+        view = VBox(
             [
                 GridBox(list(self.choices.values()), layout=grid),
                 buttons,
@@ -73,9 +67,9 @@ class Lab:
                 self._table,
                 HBox([self._clear, self._file], layout=Layout(align_items="center")),
                 self._pictures,
-                Output(outputs=({**_SHOWN, "data": {"text/html": _KEYS}},)),
             ]
-        ).add_class("lab-of-runs")
+        )
+        self.view = keep_keys(view).add_class("lab-of-runs")
         self._show("No run yet.")
 
     @property

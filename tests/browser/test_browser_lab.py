@@ -5,7 +5,6 @@ In JupyterLab, and a run also in Voila.
 
 import csv
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import browsing
 import nbformat
@@ -120,20 +119,12 @@ def test_it_fits_into_1200_pixels(lab):
             assert box["x"] + box["width"] <= room["x"] + room["width"] + 1
 
 
-def on_loopback(route):
-    """Let the page have what this machine serves: Voila's page asks a CDN for icons, too."""
-    if urlsplit(route.request.url).hostname == "127.0.0.1":
-        route.continue_()
-    else:
-        route.abort()
-
-
 def test_voila_shows_it_runs_it_and_hides_the_code(browser, tmp_path):
     with (
         browsing.running_voila(write_notebook(tmp_path), tmp_path) as url,
         browser.new_page(viewport=browsing.VIEWPORT) as page,
     ):
-        page.route("**/*", on_loopback)
+        page.route("**/*", browsing.on_loopback)
         page.goto(url, timeout=browsing.RUN * 1000)
         lab = page.locator(".lab-of-runs")
         expect(status(lab)).to_have_text("No run yet.", timeout=SHOWN)
