@@ -1,15 +1,18 @@
 """Refreshing a notebook: what is stored, what is taken out, when it is left as it was."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from helpers import __main__ as command_line
-from helpers.commands import refresh
+from helpers.commands import changes, refresh
 
 CELLS = [
     "import sqlite3\nimport threading\n\nimport ipywidgets\n\nfrom helpers import databases",
@@ -36,7 +39,7 @@ def write(path, sources=CELLS, tags=("raises-exception",)):
 @pytest.fixture(scope="module")
 def refreshed(tmp_path_factory):
     path = write(tmp_path_factory.mktemp("refreshed") / "one.ipynb")
-    assert refresh.refresh(path) == len(CELLS)
+    assert refresh.refresh(path).cells == len(CELLS)
     return path
 
 
@@ -50,7 +53,9 @@ def test_counts_run_from_one(cells):
 
 
 def test_metadata_is_the_same_everywhere(refreshed, cells):
-    assert nbformat.read(refreshed, 4).metadata == refresh.METADATA
+    stored = nbformat.read(refreshed, 4).metadata
+    assert re.fullmatch("[0-9a-f]{16}", stored.pop("sqlite_under_threads").pop("code"))
+    assert stored == refresh.METADATA
     assert [dict(cell.metadata) for cell in cells[:-1]] == [{}] * 5
     assert cells[-1].metadata == {"tags": ["raises-exception"]}
 
@@ -79,9 +84,9 @@ def test_traceback_tells_nothing_of_the_machine(cells):
 
 
 def test_a_second_run_changes_nothing(refreshed):
-    before = refreshed.read_bytes()
-    refresh.refresh(refreshed)
-    assert refreshed.read_bytes() == before
+    before, written = refreshed.read_bytes(), refreshed.stat().st_mtime_ns
+    assert refresh.refresh(refreshed).changes == []
+    assert (refreshed.read_bytes(), refreshed.stat().st_mtime_ns) == (before, written)
 
 
 def test_what_is_stored_passes_nbval_strict(nbval_strict, refreshed):
@@ -127,13 +132,19 @@ def test_a_notebook_that_fails_is_left_as_it_was(
     assert [file.name for file in tmp_path.iterdir()] == ["one.ipynb"]
 
 
+COUNTED = "  code cell 1: 1 output line added, other HTML, another number"
+
+
 def test_wildcards_and_progress(tmp_path, capsys):
     for name in ("b", "a"):
         write(tmp_path / f"{name}.ipynb", ["1 + 1"], ())
     assert command_line.main(["refresh", str(tmp_path / "*.ipynb")]) == 0
-    first, second = capsys.readouterr().out.splitlines()
-    assert "a.ipynb: 1 code cells in " in first
-    assert "b.ipynb: 1 code cells in " in second
+    said = capsys.readouterr().out
+    assert re.findall(r"(\w.ipynb: 1 code cells) in [\d.]+ s, changed:\n(.*)\n(.*)\n", said) == [
+        (f"{name}.ipynb: 1 code cells", COUNTED, "    + 2") for name in "ab"
+    ]
+    assert command_line.main(["refresh", str(tmp_path / "a.ipynb")]) == 0
+    assert capsys.readouterr().out.endswith(" s, nothing changed\n")
 
 
 @pytest.mark.parametrize("content", [None, "no JSON"])
@@ -155,10 +166,126 @@ with progress.bar(3, "steps", show={show}) as update:
 
 def test_a_progress_bar_is_neither_stored_nor_compared(tmp_path, nbval_strict):
     path = write(tmp_path / "one.ipynb", [BAR.format(show=True)], ())
-    assert refresh.refresh(path) == 1
+    assert refresh.refresh(path).cells == 1
     (cell,) = (cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
     assert [output.data for output in cell.outputs] == [{"text/plain": "4"}]
     assert nbval_strict(path) == "1 passed"
     cell.source = BAR.format(show=False)
     nbformat.write(new_notebook(cells=[cell]), path)
     assert nbval_strict(path) == "1 passed"
+
+
+#: What differs in every run: a picture, the output of a cell that is not compared.
+VARIES = [
+    "import os\n\nfrom IPython.display import Image, display\n\n"
+    "display({'image/png': os.urandom(30), 'text/plain': 'A picture of noise'}, raw=True)",
+    "os.urandom(30).hex()",
+]
+
+
+@pytest.fixture
+def varying(tmp_path):
+    path = write(tmp_path / "one.ipynb", VARIES, ("nbval-ignore-output",))
+    assert len(refresh.refresh(path).changes) > 2
+    return path
+
+
+def test_what_is_not_compared_is_kept_for_the_same_code(varying):
+    before = varying.read_bytes()
+    assert refresh.refresh(varying).changes == []
+    assert varying.read_bytes() == before
+
+
+def test_all_is_stored_anew_when_asked_for_or_of_other_code(varying):
+    changed = refresh.refresh(varying, redraw=True).changes
+    assert changed[:2] == ["code cell 1: another picture", "code cell 2: 1 output line changed"]
+    notebook = nbformat.read(varying, 4)
+    notebook.cells[2].source += "  # of another size"
+    nbformat.write(notebook, varying)
+    assert refresh.refresh(varying).changes[0] == "code cell 1: another picture"
+
+
+def test_a_picture_with_another_alternative_text_is_another_one(varying):
+    notebook = nbformat.read(varying, 4)
+    notebook.cells[1].outputs[0].data["text/plain"] = "A picture of silence"
+    nbformat.write(notebook, varying)
+    assert refresh.refresh(varying).changes == [
+        "code cell 1: 1 output line changed, another picture",
+        "  - A picture of silence",
+        "  + A picture of noise",
+    ]
+
+
+def test_the_digest_is_that_of_the_cells_and_of_what_they_import(tmp_path):
+    (tmp_path / "helpers" / "load").mkdir(parents=True)
+    module = tmp_path / "helpers" / "load" / "threads.py"
+    notebook = new_notebook(cells=[new_code_cell("1")])
+    digests = []
+    for code in ("a = 1\n", "a = 2\n"):
+        module.write_text(code)
+        digests.append(changes.digest(notebook, tmp_path))
+    module.write_bytes(b"a = 2\r\n")
+    assert changes.digest(notebook, tmp_path) == digests[1]
+    notebook.cells[0].source = "2"
+    assert len({*digests, changes.digest(notebook, tmp_path)}) == 3
+
+
+def lines(*texts):
+    return new_notebook(
+        cells=[
+            new_code_cell("x", outputs=[new_output("stream", text="".join(f"{x}\n" for x in text))])
+            for text in texts
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("abc", "abc", []),
+        ("abc", "axc", ["code cell 1: 1 output line changed", "  - b", "  + x"]),
+        ("abc", "ac", ["code cell 1: 1 output line removed", "  - b"]),
+        ("a", "abc", ["code cell 1: 2 output lines added", "  + b", "  + c"]),
+        (
+            "abcdefg",
+            "",
+            [
+                "code cell 1: 7 output lines removed",
+                *[f"  - {x}" for x in "abcdef"], "  … and 1 more",
+            ],
+        ),
+        (
+            "ab",
+            "xyz",
+            [
+                "code cell 1: 2 output lines changed, 1 output line added",
+                "  - a", "  - b", "  + x", "  + y", "  + z",
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_what_changed_is_told_in_words(before, after, told):
+    assert changes.told(lines("same", before), lines("same", after)) == [
+        line.replace("cell 1", "cell 2") for line in told
+    ]
+
+
+#: It has figures and widgets, and is soon done; CI takes all.
+QUICK = "03_threading_modes.ipynb"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=() if path.name == QUICK else pytest.mark.slow)
+        for path in sorted((refresh.ROOT / "notebooks").glob("*.ipynb"))
+    ],
+)
+def test_a_notebook_of_the_course_refreshed_twice_is_the_same_byte_for_byte(path, tmp_path):
+    for part in ("applications", "solutions"):
+        shutil.copytree(path.parent / part, tmp_path / part)
+    copy = shutil.copy(path, tmp_path)
+    refresh.refresh(copy)
+    once = Path(copy).read_bytes()
+    assert refresh.refresh(copy).changes == []
+    assert Path(copy).read_bytes() == once
