@@ -5,6 +5,7 @@ from pathlib import Path
 
 import browsing
 import nbformat
+import pytest
 from nbformat.v4 import new_code_cell
 
 from helpers.commands import workshop
@@ -24,6 +25,7 @@ exercises.check(my_increment)
 """
 
 
+@pytest.mark.slow
 def test_what_is_solved_is_ticked_in_notebook_00(browser, tmp_path):
     copy, state = tmp_path / "copy", tmp_path / "state"
     workshop.make(copy)

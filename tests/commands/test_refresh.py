@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import pytest
@@ -183,37 +182,49 @@ VARIES = [
 ]
 
 
-@pytest.fixture
-def varying(tmp_path):
+def test_what_is_not_compared_is_kept_for_the_same_code(tmp_path):
     path = write(tmp_path / "one.ipynb", VARIES, ("nbval-ignore-output",))
     assert len(refresh.refresh(path).changes) > 2
-    return path
-
-
-def test_what_is_not_compared_is_kept_for_the_same_code(varying):
-    before = varying.read_bytes()
-    assert refresh.refresh(varying).changes == []
-    assert varying.read_bytes() == before
-
-
-def test_all_is_stored_anew_when_asked_for_or_of_other_code(varying):
-    changed = refresh.refresh(varying, redraw=True).changes
+    before = path.read_bytes()
+    assert refresh.refresh(path).changes == []
+    assert path.read_bytes() == before
+    changed = refresh.refresh(path, redraw=True).changes
     assert changed[:2] == ["code cell 1: another picture", "code cell 2: 1 output line changed"]
-    notebook = nbformat.read(varying, 4)
-    notebook.cells[2].source += "  # of another size"
-    nbformat.write(notebook, varying)
-    assert refresh.refresh(varying).changes[0] == "code cell 1: another picture"
+    notebook = nbformat.read(path, 4)
+    notebook.cells[2].source += "  # of other code"
+    nbformat.write(notebook, path)
+    assert refresh.refresh(path).changes[0] == "code cell 1: another picture"
 
 
-def test_a_picture_with_another_alternative_text_is_another_one(varying):
-    notebook = nbformat.read(varying, 4)
-    notebook.cells[1].outputs[0].data["text/plain"] = "A picture of silence"
-    nbformat.write(notebook, varying)
-    assert refresh.refresh(varying).changes == [
-        "code cell 1: 1 output line changed, another picture",
-        "  - A picture of silence",
-        "  + A picture of noise",
-    ]
+def stored(output, code="the same"):
+    notebook = new_notebook(cells=[new_code_cell("x", outputs=[output])])
+    notebook.metadata[changes.KEY] = {changes.DIGEST: code}
+    return notebook
+
+
+def picture(pixels, text="A picture of noise"):
+    return new_output("display_data", {"image/png": pixels, "text/plain": text})
+
+
+def raised(line, name="ValueError"):
+    return new_output("error", ename=name, evalue="no", traceback=[line])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kept"),
+    [
+        (stored(picture("old")), stored(picture("new")), True),
+        (stored(picture("old", "A picture of silence")), stored(picture("new")), False),
+        (stored(picture("old"), "other"), stored(picture("new")), False),
+        (stored(raised("old")), stored(raised("new")), True),
+        (stored(raised("old", "KeyError")), stored(raised("new")), False),
+        (stored(new_output("stream", text="old")), stored(new_output("stream", text="new")), False),
+        (stored(new_output("stream", text="old")), stored(picture("new")), False),
+    ],
+)
+def test_only_what_nbval_does_not_compare_is_kept(old, new, kept):
+    changes.keep(old, new)
+    assert (old.cells[0].outputs == new.cells[0].outputs) == kept
 
 
 def test_the_digest_is_that_of_the_cells_and_of_what_they_import(tmp_path):
@@ -272,20 +283,24 @@ def test_what_changed_is_told_in_words(before, after, told):
 
 #: It has figures and widgets, and is soon done; CI takes all.
 QUICK = "03_threading_modes.ipynb"
+COURSE = refresh.ROOT / "notebooks"
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, id=path.stem, marks=() if path.name == QUICK else pytest.mark.slow)
-        for path in sorted((refresh.ROOT / "notebooks").glob("*.ipynb"))
+        pytest.param(
+            path.relative_to(COURSE),
+            id=f"{path.parent.name}-{path.stem}",
+            marks=() if path == COURSE / QUICK else pytest.mark.slow,
+        )
+        for path in sorted(COURSE.rglob("*.ipynb"))
+        if ".ipynb_checkpoints" not in path.parts
     ],
 )
 def test_a_notebook_of_the_course_refreshed_twice_is_the_same_byte_for_byte(path, tmp_path):
-    for part in ("applications", "solutions"):
-        shutil.copytree(path.parent / part, tmp_path / part)
-    copy = shutil.copy(path, tmp_path)
+    copy = shutil.copytree(COURSE, tmp_path / "notebooks") / path
     refresh.refresh(copy)
-    once = Path(copy).read_bytes()
+    once = copy.read_bytes()
     assert refresh.refresh(copy).changes == []
-    assert Path(copy).read_bytes() == once
+    assert copy.read_bytes() == once
