@@ -200,10 +200,12 @@ def _here() -> tuple[Path, str] | None:
     shell = ipython.get_ipython() if ipython else None
     name = shell.user_ns.get("__vsc_ipynb_file__") if shell else None
     path = Path(name or os.environ.get("JPY_SESSION_NAME", ""))
+    # Older servers name it from their own root; the kernel begins in the notebook's folder.
+    folder = path.parent if path.is_absolute() else Path.cwd()
     number = _NAME.fullmatch(path.name)
-    if number is None or not (path.parent / START).exists():  # a solution, or another course
+    if number is None or not (folder / START).exists():  # a solution, or another course
         return None
-    return path.parent, number[1]
+    return folder, number[1]
 
 
 def _file(folder: Path) -> Path:

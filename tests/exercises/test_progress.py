@@ -206,6 +206,15 @@ def test_another_file_can_be_named(course, monkeypatch, tmp_path):
     assert (tmp_path / "mine.sqlite").exists()
 
 
+def test_a_path_from_the_servers_root_counts_too(course, monkeypatch, tmp_path):
+    file = course("04")
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebooks/04_lost_updates.ipynb")
+    monkeypatch.chdir(tmp_path)
+    check(True)("a job")
+    assert progress.show().solved == {"04"}
+    assert file.exists()
+
+
 def test_what_vs_code_says_counts_too(course, monkeypatch, tmp_path):
     course("04")
     path = os.environ["JPY_SESSION_NAME"]
