@@ -68,7 +68,9 @@ def test_every_notebook_is_there_without_outputs_and_with_the_same_code(made):
         assert all(not cell.outputs and cell.execution_count is None for cell in code)
         assert [c.source for c in code] == [c.source for c in course.cells if c.cell_type == "code"]
         assert [c.get("metadata") for c in mine.cells] == [c.get("metadata") for c in course.cells]
-        assert "answer=" not in "".join(cell.source for cell in code)
+        source = "\n".join(cell.source for cell in code)
+        # The first would be a prediction made; the others are not in the copy.
+        assert re.findall(r"\banswer=|\btests/|\bsolutions/", source) == []
 
 
 def test_no_answers_are_in_it(made):
@@ -141,9 +143,9 @@ refresh.execute(notebook, folder)
 @pytest.mark.parametrize(
     "name",
     [
-        # Its first cells are those of `doctor`.
-        pytest.param(path.name, marks=() if path.name.startswith("00_") else pytest.mark.slow)
-        for path in notebooks(ROOT)
+        "00_start_here.ipynb",  # its first cells are those of `doctor`
+        pytest.param("03_threading_modes.ipynb", marks=pytest.mark.slow),
+        pytest.param("19_capstone.ipynb", marks=pytest.mark.slow),
     ],
 )
 def test_its_notebooks_run(made, name):
