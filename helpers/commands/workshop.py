@@ -130,6 +130,8 @@ def reset(folder: Path, number: str) -> str:
     path = copy / "notebooks" / known[number].name
     if not path.exists():
         said = f"{path.name} was missing, and is back"
+    elif path.read_bytes() == original:
+        return f"{path.name} is as it was: nothing to do"
     elif not _is_work(path.read_bytes(), original):
         said = f"{path.name} had no change in its cells; its outputs are gone"
     else:

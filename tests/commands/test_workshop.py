@@ -280,6 +280,7 @@ def test_a_reset_of_several_and_of_one_that_is_missing_or_only_ran(copy, capsys)
         "04_lost_updates.ipynb had no change in its cells; its outputs are gone.",
         "09_wal.ipynb was missing, and is back.",
     ]
+    assert workshop.reset(copy, "04") == "04_lost_updates.ipynb is as it was: nothing to do"
     assert everything(copy) == original
 
 

@@ -356,6 +356,16 @@ def test_a_notebook_that_is_half_written_keeps_its_name(course, tmp_path):
     assert (named.title, named.heading) == ("04_lost_updates", "")
 
 
+@pytest.mark.parametrize("name", ["04_lost_updates.mine-1.ipynb", "04_lost_updates-Copy1.ipynb"])
+def test_a_second_version_of_a_notebook_is_the_same_exercise(course, monkeypatch, tmp_path, name):
+    course("04")
+    shutil.copy(NOTEBOOKS / "04_lost_updates.ipynb", tmp_path / name)
+    monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / name))
+    check(True)("a job")
+    assert "1 of 19 exercises: 04" in str(progress.show())
+    assert progress.show().exercises[3].file == "04_lost_updates.ipynb"
+
+
 def test_what_is_shown_links_to_each_exercise(course, tmp_path):
     course("04")
     check(True)("a job")
