@@ -33,38 +33,36 @@ STRATEGIES = {
     "settings.py": ("", ["settings", "each"]),
     "retry.py": ("", ["retry"]),
 }
-#: Tests of the explorer as a whole, quickest first; then those of waiting, and random programs.
+#: Of the explorer: file -> files of tests, the quickest first.
+SMALL = ["explorer/test_steps.py", "explorer/test_engine.py", "explorer/test_explorer.py"]
+SHARED = ["explorer/test_states.py -k=not random", "explorer/test_explorer_strategies.py"]
+SLOW = ["explorer/test_scenarios.py", "explorer/test_states.py -k=random"]
 WHOLE = [
-    "explorer/test_steps.py", "explorer/test_engine.py", "explorer/test_explorer.py",
-    "explorer/test_modules.py", "explorer/test_stage.py", "commands/test_explore.py",
+    *SMALL,
+    "explorer/test_stage.py",
     "commands/test_soundness.py",
-    "explorer/test_explorer_sqlalchemy.py", "explorer/test_explorer_strategies.py",
-    "explorer/test_states.py -k=not random",
-]  # fmt: skip
-WAITS = [*WHOLE, "explorer/test_scenarios.py", "explorer/test_states.py -k=random"]
-#: Of the explorer: file -> tests.
+    "explorer/test_explorer_sqlalchemy.py",
+    *SHARED,
+    *SLOW,
+]
 EXPLORER = {
-    **dict.fromkeys(
-        (f"steps/{name}.py" for name in (
-            "clock", "futures", "lock_discovery", "locks", "pools", "primitives", "queues",
-            "shared_objects",
-        )),
-        WHOLE,
-    ),
-    **dict.fromkeys(
-        (f"steps/{name}.py" for name in (
-            "connections", "cursors", "statements", "waiting", "watched",
-        )),
-        WAITS,
-    ),
-    **dict.fromkeys(
-        (f"engine/{name}.py" for name in ("baton", "confinement", "guard", "threads")), WHOLE
-    ),
-    **dict.fromkeys(["engine/deadlocks.py", "engine/states.py", "program.py"], WAITS),
-    "hands.py": ["explorer/test_hands.py"],
+    **dict.fromkeys(["steps/connections.py", "steps/cursors.py", "steps/statements.py"], WHOLE),
+    **dict.fromkeys(["steps/waiting.py", "steps/watched.py", "engine/states.py"], WHOLE),
+    **dict.fromkeys(["steps/locks.py", "steps/queues.py", "steps/futures.py"], SMALL + SHARED),
+    **dict.fromkeys(["steps/primitives.py", "engine/confinement.py"], SMALL + SHARED),
+    "steps/lock_discovery.py": [*SMALL, "explorer/test_modules.py", *SHARED],
+    "steps/shared_objects.py": ["explorer/test_steps.py", *SHARED],
+    "steps/pools.py": ["explorer/test_explorer_sqlalchemy.py"],
+    "steps/clock.py": SHARED[1:],
+    "engine/baton.py": SMALL,
+    "engine/threads.py": SMALL,
+    "engine/deadlocks.py": [*SMALL, "explorer/test_stage.py", *SLOW],
+    "engine/guard.py": [*SMALL, *SHARED[1:]],
+    "program.py": [*SMALL, "commands/test_explore.py", "explorer/test_stage.py"],
     "parallel.py": ["explorer/test_parallel.py", "commands/test_explore.py"],
-    "sampling.py": WHOLE,
+    "sampling.py": SMALL,
     "saved.py": ["commands/test_explore.py"],
+    "hands.py": ["explorer/test_hands.py"],
 }  # fmt: skip
 ROOMS = {"strategies": STRATEGIES, "explorer": EXPLORER}
 SWAPPED = {
@@ -177,7 +175,7 @@ def commands(room, file):
     pytest += ["-o", "addopts=", "-m", "not slow"]
     if room == "explorer":
         for tests in EXPLORER[file]:
-            yield tests, [*pytest, *f"tests/{tests}".split(" ", 1)], LIMITS[tests in WAITS[-3:]]
+            yield tests, [*pytest, *f"tests/{tests}".split(" ", 1)], LIMITS[tests in SLOW]
         return
     make, selected = STRATEGIES[file]
     if make:

@@ -112,4 +112,4 @@ def test_a_rollback_in_a_run_that_is_over_is_done_at_once(closed):
 
     run = replay(Program("counter", [job], lambda end: True, share=share), ("A", "A", "A"))
     assert run.pending == {"A": "COMMIT"}
-    assert left == ["closed" if closed else False]
+    assert left[-1:] == ["closed" if closed else False]
