@@ -12,7 +12,8 @@ is stopped. A change that no test notices is listed.
 
 import argparse
 import ast
-import copy
+import functools
+import itertools
 import json
 import os
 import random
@@ -34,7 +35,10 @@ STRATEGIES = {
     "retry.py": ("", ["retry"]),
 }
 #: Of the explorer: file -> files of tests, the quickest first.
-SMALL = ["explorer/test_steps.py", "explorer/test_engine.py", "explorer/test_explorer.py"]
+SMALL = [
+    "explorer/test_steps.py", "explorer/test_engine.py", "explorer/test_as_without.py",
+    "explorer/test_explorer.py",
+]
 SHARED = ["explorer/test_states.py -k=not random", "explorer/test_explorer_strategies.py"]
 SLOW = ["explorer/test_scenarios.py", "explorer/test_states.py -k=random"]
 WHOLE = [
@@ -81,7 +85,7 @@ LIMITS = 60, 240
 
 
 def mutants(source):
-    """(line, what was done, the changed source) for every change."""
+    """(line, what is done, function that returns the changed source) for every change."""
     tree = ast.parse(source)
     noted = [
         getattr(node, part, None) for node in ast.walk(tree) for part in ("annotation", "returns")
@@ -91,10 +95,14 @@ def mutants(source):
         if id(node) in cosmetic:
             continue
         for what, change in changes(node):
-            changed = copy.deepcopy(tree)
-            target = next(n for i, n in enumerate(ast.walk(changed)) if i == number)
-            change(target)
-            yield node_line(node), what, ast.unparse(ast.fix_missing_locations(changed))
+            yield node_line(node), what, functools.partial(changed, source, number, change)
+
+
+def changed(source, number, change):
+    """The source after a change to one node, which goes by its number."""
+    tree = ast.parse(source)
+    change(next(itertools.islice(ast.walk(tree), number, None)))
+    return ast.unparse(ast.fix_missing_locations(tree))
 
 
 def node_line(node):
@@ -212,7 +220,7 @@ def red(command, folder, limit):
 
 
 def measure(room, chosen):
-    """A row for each of the changes `chosen`: (file, line, what was done, the changed source)."""
+    """A row for each of the changes `chosen`: (file, line, what is done, source)."""
     rows = []
     files = list(dict.fromkeys(file for file, *_ in chosen))
     with TemporaryDirectory() as folder:
@@ -229,8 +237,8 @@ def measure(room, chosen):
         for name, command, limit in runs.values():
             if red(command, folder, limit):
                 raise RuntimeError(f"red without a change: {name}")
-        for file, line, what, text in chosen:
-            (target / file).write_text(text, encoding="utf-8")
+        for file, line, what, make in chosen:
+            (target / file).write_text(make(), encoding="utf-8")
             test = noticed(folder, room, file)
             rows.append({"file": file, "line": line, "change": what, "red": test})
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
@@ -249,17 +257,18 @@ def main():
     if unknown := set(files) - set(ROOMS[arguments.room]):
         parser.error(f"{min(unknown)} is none of {', '.join(ROOMS[arguments.room])}")
     folder = ROOT / "helpers" / arguments.room
-    changed = [
+    chosen = [
         (file, *change)
         for file in files
         for change in mutants(Path(folder, file).read_text(encoding="utf-8"))
     ]
     if arguments.sample:
-        number = min(arguments.sample, len(changed))
-        changed = sorted(random.Random(arguments.seed).sample(changed, number))
+        number = min(arguments.sample, len(chosen))
+        drawn = random.Random(arguments.seed).sample(range(len(chosen)), number)
+        chosen = [chosen[number] for number in sorted(drawn)]
     if hasattr(os, "nice"):
         os.nice(10)  # the tests are children
-    rows = measure(arguments.room, changed)
+    rows = measure(arguments.room, chosen)
     survived = [row for row in rows if not row["red"]]
     score = {"changes": len(rows), "red": len(rows) - len(survived), "survived": survived}
     print(json.dumps(score, indent=1))
