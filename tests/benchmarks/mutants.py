@@ -36,9 +36,9 @@ STRATEGIES = {
 }
 #: Of the explorer: file -> files of tests, the quickest first.
 SMALL = [
-    "explorer/test_steps.py", "explorer/test_engine.py", "explorer/test_as_without.py",
-    "explorer/test_explorer.py",
-]
+    "explorer/test_steps.py", "explorer/test_engine.py", "explorer/test_footprints.py",
+    "explorer/test_as_without.py", "explorer/test_explorer.py",
+]  # fmt: skip
 SHARED = ["explorer/test_states.py -k=not random", "explorer/test_explorer_strategies.py"]
 SLOW = ["explorer/test_scenarios.py", "explorer/test_states.py -k=random"]
 WHOLE = [
