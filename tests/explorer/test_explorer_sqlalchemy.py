@@ -17,7 +17,7 @@ from helpers.explorer import Program, Stage, explore, replay
 from helpers.explorer.engine.confinement import sharing_of
 from helpers.explorer.engine.scheduler import LentToAnother
 from helpers.explorer.steps.connections import SteppingConnection
-from helpers.explorer.steps.pools import LibraryLock, StepPoolQueue
+from helpers.explorer.steps.pools import LibraryLock, StepPoolQueue, _listeners
 
 pytest.importorskip("sqlalchemy")
 from sqlalchemy import create_engine, event, select, text
@@ -320,6 +320,18 @@ def test_the_idle_connections_of_a_pool(use_lifo, first):
     with pytest.raises(Empty):
         idle.get_nowait()
     assert not StepPoolQueue(0).full()
+    one = StepPoolQueue(1)
+    one.put(1)
+    assert one.full()
+
+
+def test_connections_of_other_databases_are_left_alone():
+    def job(path):
+        for listener in _listeners().values():
+            listener(object(), None, *[None] * (listener.__code__.co_argcount - 2))
+
+    for outcome, _, _ in explore(Program("counter", [job], lambda end: True)).outcomes:
+        assert outcome.kind == "right"
 
 
 def test_which_pools_are_small():

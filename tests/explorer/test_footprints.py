@@ -15,7 +15,7 @@ from contextlib import closing
 import pytest
 from ways import WAYS
 
-from helpers.explorer import Program
+from helpers.explorer import Program, explore
 from helpers.explorer.runner import Replay, RoundRobin, Runner
 
 SELECT, UPDATE = "SELECT value FROM counter", "UPDATE counter SET value = value + 1"
@@ -276,3 +276,9 @@ def test_what_a_step_on_a_shared_connection_says():
     steps = traced(uses_a_connection, share=lambda p: sqlite3.connect(p, check_same_thread=False))
     assert [step.sql for step in steps][:5] == ["", "BEGIN", UPDATE, "COMMIT", ""]
     assert str(steps[4].result) == "no transaction is open: nothing to do"
+
+
+def test_a_change_with_returning_that_is_read_to_its_end_is_merged():
+    job = runs(f"{UPDATE} RETURNING value", SELECT, UPDATE)
+    found = explore(Program("counter", [job, job], lambda end: True), merge=True)
+    assert found.runs < found.schedules

@@ -12,6 +12,7 @@ import re
 import sqlite3
 import sys
 import threading
+import time
 import types
 from contextlib import closing
 from queue import Queue
@@ -467,3 +468,52 @@ def changes_the_level(path):
 )
 def test_what_a_function_does_that_no_step_shows(job, reason):
     assert may_share([job]) == reason
+
+
+# -- connections of others -----------------------------------------------------------------------
+
+
+def test_a_flag_is_refused_on_a_connection_of_another_thread():
+    def share(path):
+        return {"path": path}
+
+    def opens(shared):
+        shared["mine"] = connect(shared["path"])
+        shared["mine"].execute("SELECT value FROM counter")
+        shared["mine"].execute("PRAGMA query_only = 0")
+
+    def sets_a_flag(shared):
+        autocommit(shared["path"])
+        if "mine" in shared:
+            shared["mine"].execute("PRAGMA query_only = 0")
+
+    program = Program("counter", [opens, sets_a_flag], lambda end: True, share=share)
+    ends = {dict(outcome.threads)["B"] for outcome, _, _ in explore(program).outcomes}
+    assert any("created in thread A and this is thread B" in end for end in ends)
+    assert {dict(outcome.threads)["A"] for outcome, _, _ in explore(program).outcomes} == {"ok"}
+
+
+def test_what_is_done_while_threads_are_made_is_no_step():
+    def share(path):
+        connection = connect(path, check_same_thread=False)
+        connection.execute("UPDATE counter SET value = 5")
+        connection.execute("PRAGMA query_only = 0")
+        connection.execute("BEGIN").execute("UPDATE counter SET value = 6")
+        connection.commit()
+        time.sleep(60)
+        with threading.Lock(), threading.RLock():
+            queue.Queue().put(1)
+        return connection
+
+    def job(connection):
+        return connection.execute("SELECT value FROM counter").fetchone()
+
+    found = explore(Program("counter", [job], lambda end: True, share=share))
+    assert [o.threads for o, _, _ in found.outcomes] == [(("A", "returned (6)"),)]
+    assert found.schedules == 1
+
+
+def test_what_is_busy():
+    with closing(connect(":memory:")) as connection:
+        assert waiting._is_busy(connection, "SELECT 1") is False
+        assert waiting._is_busy(connection, "SELECT 1 FROM nowhere") is False
