@@ -390,7 +390,7 @@ def uses(value):
         (property(len), "value: a property"),
         (iter([]), "value: a list_iterator"),
     ],
-    ids=repr,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_may_be_shared_is_named(value, reason):
     assert re.match(reason, may_share([uses(value)]))
