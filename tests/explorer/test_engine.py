@@ -57,7 +57,7 @@ def test_a_thread_that_takes_steps_is_slow_and_not_stuck():
 
 def test_a_thread_that_cannot_be_stopped_is_left_behind():
     run, asked = baton.Baton(), []
-    run.running, run.ended = SimpleNamespace(done=False), "endless: A"
+    run.running, run.ended = threads.ControlledThread("A", None), "endless: A"
     run._unstick = lambda: asked.append(1) or len(asked) < 2
     run.control = Control(*[lambda: None] * 9)
     with pytest.raises(RuntimeError, match="endless: A; nor can it be stopped"):
@@ -155,11 +155,11 @@ def test_while_it_is_unwound_it_gives_back_a_hundred_things():
 
 def test_after_the_run_it_refers_to_nothing():
     thread = threads.ControlledThread("A", print)
-    assert (thread.wants, thread.ready, thread.timeout, thread.slept) == ("", None, None, -1)
-    thread.ready = thread.holders = thread.waiting = print
+    assert (thread.next, thread.slept) == (threads.PendingStep("start"), -1)
+    thread.next.ready = thread.next.holders = thread.waiting = print
     thread.connections, thread.locals = [1], [{}]
     thread.let_go()
-    left = (thread.job, thread.ready, thread.holders, thread.waiting)
+    left = (thread.job, thread.next.ready, thread.next.holders, thread.waiting)
     assert left == (None, None, None, None)
     assert (thread.connections, thread.locals) == ([], [])
 
@@ -170,11 +170,14 @@ def test_after_the_run_it_refers_to_nothing():
 def waits(name, *holders, wants="", done=False, for_file=False, free=False):
     """A thread that waits for `wants`, which `holders` have: pairs of a thread and a text."""
     thread = threads.ControlledThread(name, None)
-    thread.wants, thread.done = wants, done
+    thread.next.wants = wants
     if for_file:
+        thread.state = threads.ThreadState.WAITING
         thread.waiting = SimpleNamespace(holders=lambda: list(holders))
     else:
-        thread.ready, thread.holders = (lambda: free), (lambda: list(holders))
+        thread.next.ready, thread.next.holders = (lambda: free), (lambda: list(holders))
+    if done:
+        thread.state = threads.ThreadState.DONE
     return thread
 
 
@@ -182,8 +185,8 @@ def circle(*names):
     """Threads each of which waits for a lock of the next one."""
     found = [threads.ControlledThread(name, None) for name in names]
     for thread, after in zip(found, found[1:] + found[:1], strict=True):
-        thread.wants, thread.ready = f"lock of {after.name}", lambda: False
-        thread.holders = lambda after=after: [(after, "it")]
+        thread.next.wants, thread.next.ready = f"lock of {after.name}", lambda: False
+        thread.next.holders = lambda after=after: [(after, "it")]
     return found
 
 
@@ -205,7 +208,7 @@ def test_what_is_no_circle():
     assert deadlocks.cycle(waits("B", (None, "it"))) == ""
     assert deadlocks.cycle(waits("B", (waits("A", free=True), "it"))) == ""
     itself = waits("B")
-    itself.holders = lambda: [(itself, "it")]
+    itself.next.holders = lambda: [(itself, "it")]
     assert deadlocks.cycle(itself) == ""
     assert deadlocks.why_over([done]) == "finished"
 
@@ -213,7 +216,7 @@ def test_what_is_no_circle():
 def test_those_who_wait_themselves_are_looked_at_first():
     a, b = circle("A", "B")
     done = waits("C", done=True)
-    a.holders = lambda: [(done, "it"), (b, "it")]
+    a.next.holders = lambda: [(done, "it"), (b, "it")]
     assert "B waits for lock of A" in deadlocks.cycle(a)
 
 
@@ -228,9 +231,9 @@ def test_why_a_thread_cannot_go_on():
     )
     assert why(waits("A", free=True)) == ""
     nobody = waits("A")
-    nobody.holders, nobody.label = None, "join x"
+    nobody.next.holders, nobody.next.label = None, "join x"
     assert why(nobody) == "A waits for join x"
-    nobody.sleeping = True
+    nobody.state = threads.ThreadState.SLEEPING
     assert why(nobody) == ""
     assert why(threads.ControlledThread("A", None)) == ""
     assert deadlocks.why_over([nobody]) == "deadlock: nobody can go on"
