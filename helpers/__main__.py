@@ -22,6 +22,7 @@ COMMANDS = {
     "diagnose": "say what an error on standard input means",
     "survey": "run every failure on each Python and write the table",
     "refresh": "run notebooks again and store their outputs",
+    "workshop": "make a learner's copy without outputs and answers, or reset a notebook in it",
     "new": "write a notebook to begin with, complete and green",
     "site": "make a static site of the course from its stored outputs",
 }

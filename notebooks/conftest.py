@@ -4,8 +4,12 @@ jupyter_client chooses free ports, closes them, and starts the kernel, which ope
 two kernels that start in the same moment, one may find its port taken, and ends.
 """
 
+import os
+
 from nbval import kernel
 
+# Nor do they take themselves for a learner's, whose progress they would show and keep.
+os.environ.pop("JPY_SESSION_NAME", None)
 _start = kernel.start_new_kernel
 
 

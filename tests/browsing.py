@@ -222,6 +222,8 @@ def _environment(state: Path, token: str) -> dict[str, str]:
         "JUPYTER_DATA_DIR": str(state / "data"),
         "JUPYTERLAB_SETTINGS_DIR": str(settings),
         "JUPYTERLAB_WORKSPACES_DIR": str(state / "workspaces"),
+        # Nobody's progress either: a notebook in a browser looks as if a person ran it.
+        "SQLITE_UNDER_THREADS_PROGRESS": str(state / "progress.sqlite"),
     }
 
 

@@ -1,9 +1,13 @@
 """Fixtures that tests of several rooms need; a module asks for them by name."""
 
+import os
 import tempfile
 import threading
 
 import pytest
+
+# Started from a notebook, a test run must not take itself for that notebook's reader.
+os.environ.pop("JPY_SESSION_NAME", None)
 
 
 @pytest.fixture

@@ -7,16 +7,20 @@ cell in a fresh kernel of this Python and writes the notebook back with executio
 - no timestamps, no Python patch version; the kernel is always ``python3``;
 - no widget ids (a stored notebook shows a widget's text; nbval ignores the ids);
 - what ``tests/sanitize.cfg`` replaces before comparing is stored replaced;
-- tracebacks without colours, their paths relative to the course or to ``site-packages``.
+- tracebacks without colours, their paths relative to the course or to ``site-packages``;
+- of the same code, the same pictures, tracebacks and outputs that are not compared: see `changes`.
 
-A notebook is written only if it ran to its end. It stays as it was when a cell raises
-without the tag ``raises-exception``, when a cell with that tag does not raise, and when a
-cell takes longer than `TIMEOUT` seconds; the exit status is 1 then.
+So a second run changes not one byte. What did change is said in words.
+
+A notebook is written only if it ran to its end. It stays as it was when a cell raises without
+the tag ``raises-exception``, when a cell with that tag does not raise, and when a cell takes
+longer than `TIMEOUT` seconds; the exit status is 1 then.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import glob
 import os
 import re
@@ -24,6 +28,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +37,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbval.plugin import get_sanitize_patterns
 
+from helpers.commands import changes
 from helpers.display.progress import WIDGET_VIEW
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -62,11 +68,20 @@ class RefreshError(Exception):
     """A notebook did not run as its tags say; the message names the cell."""
 
 
-def refresh(path: str | os.PathLike[str]) -> int:
-    """Run one notebook and write it back in place; returns the number of code cells run.
+@dataclass(frozen=True)
+class Refreshed:
+    """How many code cells ran, and what changed, in lines of words; none if nothing did."""
+
+    cells: int
+    changes: list[str]
+
+
+def refresh(path: str | os.PathLike[str], *, redraw: bool = False) -> Refreshed:
+    """Run one notebook and write it back in place, if anything in it changed.
 
     Args:
         path: an `.ipynb` file. The kernel works in the file's folder.
+        redraw: store every picture and timing anew, also those of the same code.
 
     Raises:
         RefreshError: if it does not run to its end as tagged; the file is untouched then.
@@ -74,13 +89,21 @@ def refresh(path: str | os.PathLike[str]) -> int:
     """
     path = Path(path)
     notebook = nbformat.read(path, as_version=4)
+    old = copy.deepcopy(notebook)
     execute(notebook, path.parent)
     tidy(notebook, sanitizer())
-    # Written beside it and then moved: an interruption leaves the old file whole.
-    part = path.with_name(path.name + ".part")
-    part.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
-    part.replace(path)
-    return sum(cell.cell_type == "code" for cell in notebook.cells)
+    notebook.metadata[changes.KEY] = {changes.DIGEST: changes.digest(notebook, ROOT)}
+    if not redraw:
+        changes.keep(old, notebook)
+    text = f"{nbformat.writes(notebook)}\n".encode()
+    said = changes.told(old, notebook)
+    if text != path.read_bytes():
+        # Written beside it and then moved: an interruption leaves the old file whole.
+        part = path.with_name(path.name + ".part")
+        part.write_bytes(text)
+        part.replace(path)
+        said = said or ["the file's layout"]
+    return Refreshed(sum(cell.cell_type == "code" for cell in notebook.cells), said)
 
 
 def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
@@ -101,8 +124,10 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
     # The kernel named python3 may be another interpreter, installed by the user long ago.
     if manager.kernel_spec is not None:
         manager.kernel_spec.argv[0] = sys.executable
+    # Started from a notebook, it must not take itself for that one: its reader's progress is kept.
+    alone = {name: value for name, value in os.environ.items() if name != "JPY_SESSION_NAME"}
     try:
-        client.execute()
+        client.execute(env=alone)
     except CellExecutionError as error:
         raise RefreshError(f"{_raised_in(notebook)}: {error.ename}: {error.evalue}") from error
     except CellTimeoutError as error:
@@ -202,6 +227,9 @@ def _expand(patterns: Iterable[str]) -> list[str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The notebooks to run."""
     parser.add_argument("notebooks", nargs="+", metavar="NOTEBOOK", help="an .ipynb file")
+    parser.add_argument(
+        "--redraw", action="store_true", help="store pictures and timings of the same code anew"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -210,10 +238,14 @@ def main(arguments: argparse.Namespace) -> int:
     for name in _expand(arguments.notebooks):
         start = time.perf_counter()
         try:
-            cells = refresh(name)
+            done = refresh(name, redraw=arguments.redraw)
         except (RefreshError, OSError, nbformat.reader.NotJSONError) as error:
             print(f"{name}: left as it was: {error}", file=sys.stderr)
             status = 1
         else:
-            print(f"{name}: {cells} code cells in {time.perf_counter() - start:.1f} s")
+            end = "changed:" if done.changes else "nothing changed"
+            seconds = time.perf_counter() - start
+            print(f"{name}: {done.cells} code cells in {seconds:.1f} s, {end}")
+            for line in done.changes:
+                print(f"  {line}")
     return status

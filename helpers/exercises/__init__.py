@@ -8,7 +8,7 @@
 `check_server` take a web application, `check_tasks` takes a coroutine function, `check_inventory`
 the service of the capstone; `reports`, `transfers`, `writers`, `programs`, `skews`, `unanswered`
 and `cases` are exercises of single notebooks. `promises` are what a strategy is asked to keep,
-`predict` asks before a cell is run.
+`predict` asks before a cell is run. `progress` keeps which exercises are solved.
 """
 
 from helpers.exercises.checks import (
@@ -28,6 +28,6 @@ from helpers.exercises.verdict import Verdict
 __all__ = [
     "Verdict", "cases", "check", "check_closing", "check_inventory", "check_requests",
     "check_server", "check_strategy", "check_tasks", "check_under_load", "inventories",
-    "no_increment_lost", "predict", "programs", "promises", "reports", "skews", "transfers",
-    "unanswered", "writers",
+    "no_increment_lost", "predict", "programs", "progress", "promises", "reports", "skews",
+    "transfers", "unanswered", "writers",
 ]  # fmt: skip

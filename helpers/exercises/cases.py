@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from helpers import failures
+from helpers.exercises import progress
 from helpers.exercises.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class CaseSet:
         shown = [_CLUES[clue] for clue in self.clues]
         return pd.DataFrame(rows, columns=["case", "what was seen", *shown])
 
+    @progress.records
     def check(self, labels: Mapping[int, str]) -> Verdict:
         """How many cases have the right label; which ones is left to be found out.
 

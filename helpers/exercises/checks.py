@@ -18,7 +18,7 @@ from typing import Any
 from helpers import databases, load
 from helpers.databases import ConnectionCounter
 from helpers.exercises import contract as rest
-from helpers.exercises import increments, lessons, served
+from helpers.exercises import increments, lessons, progress, served
 from helpers.exercises.promises import INCREMENTS, Promise, StrategyClass, add_one, has_read, of
 from helpers.exercises.promises import no_increment_lost as no_increment_lost
 from helpers.exercises.verdict import Verdict
@@ -39,6 +39,7 @@ UNDONE = "in one of the runs work was left undone at the time limit"
 STEPS = 32
 
 
+@progress.records
 def check(
     *jobs: Callable[[Any], Any],
     journal_mode: str = "delete",
@@ -89,6 +90,7 @@ def _faultless(
     return verdict if fault is None else Verdict(False, fault.reason, fault.found)
 
 
+@progress.records
 def check_requests(
     application: Callable[[str], contextlib.AbstractContextManager[Any]],
 ) -> Verdict:
@@ -113,6 +115,7 @@ def check_requests(
     return _faultless(verdict, served.JOBS, share=served.opener(application))
 
 
+@progress.records
 def check_server(
     application: Callable[[str], contextlib.AbstractContextManager[Any]],
     serve: Callable[..., Any],
@@ -176,6 +179,7 @@ def _alone(program: Program) -> str:
     return f"{alone}: {outcome.text} in the counter, not 1"
 
 
+@progress.records
 def check_strategy(
     strategy: StrategyClass,
     *,
@@ -230,6 +234,7 @@ def _judged(found: Exploration, promise: Promise) -> Verdict | None:
     return None
 
 
+@progress.records
 def check_closing(strategy: load.StrategyFactory, *, threads: int = 3) -> Verdict:
     """Count a learner's open connections while threads come and go, and after `close`.
 
@@ -331,6 +336,7 @@ def _closed_beside_a_unit(strategy: Any, executor: ThreadPoolExecutor) -> str:
     return ""
 
 
+@progress.records
 def check_under_load(
     strategy: load.StrategyFactory, workload: Workload, *, threads: int = 5, runs: int = RUNS
 ) -> Verdict:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from helpers.exercises import inventory_load, lessons
+from helpers.exercises import inventory_load, lessons, progress
 from helpers.exercises import inventory_trials as trials
 from helpers.exercises.verdict import Verdict
 from helpers.explorer import Ending, Exploration, Program, explore
@@ -274,6 +274,7 @@ TOGETHER = trials.Promise(
 )
 
 
+@progress.records
 def check_inventory(service: trials.Service, only: str = "") -> Verdict:
     """Try a learner's inventory service: six promises, then other requests, then under load.
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.display.keyboard import keep_keys
+from helpers.exercises import progress
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,10 @@ class Prediction:
         Raises:
             ValueError: if `option` is not one of the choices.
         """
-        return Observation(self.question, self.options, self._answer, self._known(option))
+        seen = Observation(self.question, self.options, self._answer, self._known(option))
+        if self._answer is not None:
+            progress.predicted(self.question, seen.right)
+        return seen
 
     def _known(self, option: str) -> str:
         if option not in self.options:

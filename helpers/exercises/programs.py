@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from helpers import databases
 from helpers.databases import ConnectionCounter
+from helpers.exercises import progress
 from helpers.exercises.verdict import Verdict
 from helpers.load import sandbox
 from helpers.workloads import Mix
@@ -305,6 +306,7 @@ def table() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["no.", "program", "requirement"])
 
 
+@progress.records
 def check(answers: Mapping[int, Factory]) -> Verdict:
     """Run each program with the strategy chosen for it, until a requirement breaks.
 

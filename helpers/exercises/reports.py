@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+from helpers.exercises import progress
 from helpers.exercises.verdict import Verdict
 from helpers.explorer import Ending, Exploration, Program, Run, Step, explore
 
@@ -32,6 +33,7 @@ def total(connection: sqlite3.Connection) -> int:
     return int(sum(balances))
 
 
+@progress.records
 def check(report: Report) -> Verdict:
     """Run a learner's report beside a clerk's transfer, in WAL mode, in every order.
 

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from helpers.exercises import progress
 from helpers.exercises.verdict import Verdict
 from helpers.explorer import Ending, Exploration, explore
 from helpers.isolation import Case, CaseError, Level, read_case
@@ -25,6 +26,7 @@ _LOOSE, _HELD = Level("WAL", "autocommit"), Level("WAL", "DEFERRED")
 _Balances = Mapping[str, Any]
 
 
+@progress.records
 def check(text: str) -> Verdict:
     """Judge a case that a learner has written.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from helpers import databases
-from helpers.exercises import lessons
+from helpers.exercises import lessons, progress
 from helpers.exercises.verdict import Verdict
 from helpers.explorer import Ending, Program, tasks
 from helpers.workloads import Cancelled
@@ -45,6 +45,7 @@ _LESSONS = {
 }
 
 
+@progress.records
 def check_tasks(write: Callable[[Any, Any], Any]) -> Verdict:
     """Run a learner's `write` in two tasks of asyncio, in every order of their calls.
 

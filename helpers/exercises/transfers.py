@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+from helpers.exercises import progress
 from helpers.exercises.verdict import Verdict
 from helpers.explorer import Ending, Exploration, Outcome, Program, Run, Step, explore
 
@@ -32,6 +33,7 @@ _CLOSED = """
     BEGIN SELECT RAISE(ABORT, 'account 3 is closed'); END;"""
 
 
+@progress.records
 def check(transfer: Transfer, journal_mode: str = "delete") -> Verdict:
     """Run a learner's transfer in two threads, in every order.
 

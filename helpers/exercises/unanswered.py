@@ -12,7 +12,7 @@ from typing import Any
 import cloudpickle
 
 from helpers import databases
-from helpers.exercises import lessons
+from helpers.exercises import lessons, progress
 from helpers.exercises.verdict import Verdict
 from helpers.explorer import Ending, Exploration, Program, explore
 from helpers.strategies import OutcomeUnknown
@@ -87,6 +87,7 @@ class _Endless(BaseException):
     """The attempt does not give up."""
 
 
+@progress.records
 def check(withdraw: Withdraw) -> Verdict:
     """Judge a learner's withdrawal, for every way in which up to three answers get lost.
 

@@ -19,13 +19,17 @@ import cloudpickle
 from helpers.explorer.engine.confinement import Sharing
 from helpers.explorer.program import Program
 from helpers.explorer.runner import Runner
-from helpers.explorer.search import Below, Node, Search, Tally, depth_first, split
+from helpers.explorer.search import Below, Node, Search, Tally, depth_first, split, starts
 
 #: Subtrees per worker: enough that the last one to finish does not keep the rest waiting.
 PARTS_PER_WORKER = 16
 
 #: Seconds after which a task gives up, should its caller have stopped to listen.
 GIVE_UP = 3600.0
+
+
+#: A subtree: how to search it, and the nodes that lead to it.
+Root = tuple[Search, list[Node]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,11 @@ def spread(tally: Tally, job: Job, executor: Executor) -> Iterator[Tally]:
     # The parts are handed out outside of the `with`: a process that is forked now must not
     # inherit a run in progress.
     with Runner(job.program, job.waiting, job.step_limit, job.search.merge, job.sharing) as runner:
-        roots = split(runner, job.search, PARTS_PER_WORKER * workers)
+        roots = [
+            (search, root)
+            for search in starts(job.search, job.program.threads)
+            for root in split(runner, search, PARTS_PER_WORKER * workers)
+        ]
     batches = _batches(roots, PARTS_PER_WORKER * workers)
     payload = cloudpickle.dumps(job)
     futures: list[Future[bytes]] = [
@@ -62,7 +70,7 @@ def spread(tally: Tally, job: Job, executor: Executor) -> Iterator[Tally]:
             future.cancel()
 
 
-def _batches(roots: list[list[Node]], parts: int) -> list[list[list[Node]]]:
+def _batches(roots: list[Root], parts: int) -> list[list[Root]]:
     """Neighbouring subtrees together, so that there are about `parts` tasks."""
     size = max(1, len(roots) // parts)
     return [roots[start : start + size] for start in range(0, len(roots), size)]
@@ -75,8 +83,8 @@ def explore_parts(job_bytes: bytes, roots_bytes: bytes) -> bytes:
     known: dict[object, Below] = {}
     give_up = time.monotonic() + GIVE_UP
     with Runner(job.program, job.waiting, job.step_limit, job.search.merge, job.sharing) as runner:
-        for root in cloudpickle.loads(roots_bytes):
-            for _ in depth_first(runner, tally, job.search, root, known):
+        for search, root in cloudpickle.loads(roots_bytes):
+            for _ in depth_first(runner, tally, search, root, known):
                 if time.monotonic() > give_up:
                     raise TimeoutError("a part of the exploration took more than an hour")
     result: bytes = cloudpickle.dumps(tally)

@@ -17,7 +17,8 @@ from helpers import databases
 from helpers.history import Call, CallError, History, shorten
 
 #: What a schedule is: thread names in the order in which they take their steps.
-#: ``"A:timeout"`` is the moment at which A has waited too long and no other thread can move.
+#: ``"A:timeout"`` is the moment at which A has waited too long and no other thread can move,
+#: ``"B:start"`` that at which B starts, if that is not before the first step.
 Schedule = tuple[str, ...]
 
 #: Kinds of outcome, the worst first; `Outcome.kind` explains them.

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from helpers.display import Table, progress
 from helpers.explorer import parallel
 from helpers.explorer.engine.confinement import FoundShared, sharing_of
+from helpers.explorer.engine.scheduler import START, thread_of
 from helpers.explorer.engine.states import CannotMerge
 from helpers.explorer.program import FAILURES, KINDS, Outcome, Program, Run, Schedule
 from helpers.explorer.runner import STEP_LIMIT, Replay, Runner
 from helpers.explorer.sampling import sample
-from helpers.explorer.search import Search, Tally, depth_first
+from helpers.explorer.search import Search, Tally, every_start
 from helpers.explorer.steps.shared_objects import may_share
 from helpers.explorer.steps.waiting import choose
 
@@ -260,8 +261,10 @@ def explore(
         show: show progress when it takes longer than a few seconds.
         merge: go on once only from a state to which several schedules lead; the counts are the
             same. By default where the threads are seen to share nothing but the database, locks
-            and queues of plain values. True says that they share nothing else; where one starts
-            a thread, makes a future or shares SQLite's cache, states are never merged.
+            and queues of plain values; where they are not, all schedules are run, and a thread may
+            start late: what it does before its first step comes before all steps, or just before
+            that one. True says that they share nothing else; where one starts a thread, makes a
+            future or shares SQLite's cache, states are never merged. False runs all schedules.
         preemptions: only schedules with at most so many preemptions: switches away from a
             thread that could go on. Most bugs need one or two (CHESS: Musuvathi and Qadeer,
             PLDI 2007). Not with `seed`.
@@ -280,7 +283,9 @@ def explore(
     began = time.perf_counter()
     name = choose(waiting).name
     sharing = sharing_of(program)
-    how = Search(seed is None and _merges(program, merge), preemptions)
+    beside = merge is None and bool(_beside(program))
+    merges = not (beside or sharing.unclear) if merge is None else merge
+    how = Search(merges, preemptions, starts=beside) if seed is None else Search()
     while True:
         tally = Tally()
         try:
@@ -290,7 +295,7 @@ def explore(
             else:
                 with Runner(program, name, step_limit, track=how.merge) as runner:
                     search = (
-                        depth_first(runner, tally, how)
+                        every_start(runner, tally, how)
                         if seed is None
                         else sample(runner, tally, seed)
                     )
@@ -298,7 +303,7 @@ def explore(
         except FoundShared as found:  # what was run does not count: begin anew
             sharing.found.add(found.thing)
         except CannotMerge as found:
-            sharing.beside, how = str(found), replace(how, merge=False)
+            sharing.unclear, how = str(found), replace(how, merge=False)
         else:
             # How many steps a schedule may still take is no part of a state.
             if how.merge and any(outcome.kind == "endless" for outcome in tally.outcomes):
@@ -307,15 +312,13 @@ def explore(
             return report(program, tally, how, seed, name, time.perf_counter() - began)
 
 
-def _merges(program: Program, asked: bool | None) -> bool:
-    """Whether states are merged: as asked for, or where the threads share nothing else."""
-    if asked is not None:
-        return asked
+def _beside(program: Program) -> str:
+    """What the threads may share that no step shows; empty if nothing."""
     sharing = sharing_of(program)
     if sharing.beside is None:
         made = "what share= returns" if program.share is not None else ""
         sharing.beside = made or may_share(program.threads.values())
-    return not sharing.beside
+    return sharing.beside
 
 
 def replay(program: Program, schedule: Schedule, waiting: str = "auto") -> Run:
@@ -324,8 +327,9 @@ def replay(program: Program, schedule: Schedule, waiting: str = "auto") -> Run:
     Raises:
         ScheduleError: if it names a thread that cannot take a step then.
     """
+    late = [thread_of(choice) for choice in schedule if choice.endswith(START)]
     with Runner(program, waiting, track=True) as runner:
-        return runner.trace(Replay(schedule))
+        return runner.trace(Replay(schedule), late=late)
 
 
 def _until(

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import zlib
 from _thread import allocate_lock
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from helpers.explorer.collector import gc_paused
@@ -23,12 +23,14 @@ from helpers.explorer.engine.confinement import FoundShared, Sharing, sharing_of
 from helpers.explorer.engine.deadlocks import why_blocked
 from helpers.explorer.engine.processor import Together
 from helpers.explorer.engine.scheduler import (
+    START,
     TIMEOUT,
     LentToAnother,
     ScheduleError,
     Scheduler,
     SchedulingPolicy,
     set_active,
+    thread_of,
 )
 from helpers.explorer.engine.threads import ControlledThread, WorkerPool
 from helpers.explorer.program import Outcome, Program, Run, Step
@@ -106,11 +108,12 @@ class Runner:
         self._exit.close()
 
     def run(
-        self, policy: SchedulingPolicy, observe: Any = None
+        self, policy: SchedulingPolicy, observe: Any = None, late: Collection[str] = ()
     ) -> tuple[Scheduler, Outcome | None]:
         """Run one schedule; the outcome is None if the policy stopped before the end.
 
-        `observe(scheduler)` is called after every step, and once before the first.
+        `observe(scheduler)` is called after every step, and once before the first. The threads
+        in `late` start when the policy says so, all others before the first step.
 
         Raises:
             Diverged, ScheduleError: from the policy.
@@ -124,7 +127,7 @@ class Runner:
         )
         scheduler.lends = self.sharing.lends is not False
         scheduler.found_shared = self.sharing.found
-        scheduler.path = self.path
+        scheduler.path, scheduler.late = self.path, late
         scheduler.expire = self.program.expire is True
         scheduler.impatient = self.program.expire == "any"
         if observe is not None:
@@ -211,11 +214,13 @@ class Runner:
         if dispose is not None:
             dispose()
 
-    def trace(self, policy: SchedulingPolicy, observe: Any = None) -> Run:
-        """Run one schedule and keep all that it did; raises what `run` raises."""
+    def trace(
+        self, policy: SchedulingPolicy, observe: Any = None, late: Collection[str] = ()
+    ) -> Run:
+        """Run one schedule and keep all that it did; takes and raises what `run` does."""
         while True:
             with contextlib.suppress(FoundShared):
-                scheduler, outcome = self.run(policy, observe)
+                scheduler, outcome = self.run(policy, observe, late)
                 break
         return Run(
             tuple(scheduler.schedule),
@@ -327,12 +332,14 @@ class RoundRobin:
 
 
 def _why_not(scheduler: Scheduler, name: str, offers: list[str]) -> str:
-    thread = scheduler.threads.get(name.removesuffix(TIMEOUT))
+    thread = scheduler.threads.get(thread_of(name))
     can = f"can go on: {', '.join(offers)}" if offers else "nobody can go on"
     if thread is None:
         return f"there is no thread {name!r}; {can}"
     if thread.done:
         return f"{name} has ended; {can}"
+    if name.endswith(START):
+        return f"{thread.name} has started; {can}"
     if name.endswith(TIMEOUT):
         return f"the timeout of {thread.name} expires only when nobody else can go on; {can}"
     why = why_blocked(thread) or f"{name} cannot be chosen now"

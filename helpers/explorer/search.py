@@ -2,19 +2,20 @@
 
 The search cannot go back to a state: it keeps the choices of the schedule at hand, and runs the
 program again from a fresh database with all but the last choice the same (Godefroid, POPL 1997).
-
-`States` (`helpers.explorer.engine.states`): where a run comes to a state that is known, it stops,
-and what was found below that state is counted once more.
+Where a run comes to a state that is known (`engine.states`), it stops, and what was found below
+that state is counted once more.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Protocol
 
-from helpers.explorer.engine.scheduler import TIMEOUT, Diverged, Scheduler
+from helpers.explorer.engine.scheduler import START, Diverged, Scheduler, thread_of
 from helpers.explorer.engine.states import CannotMerge, settled, state_of
 from helpers.explorer.program import Outcome, Schedule, Step
 from helpers.explorer.runner import Runner, before_timeout
@@ -24,13 +25,15 @@ from helpers.explorer.runner import Runner, before_timeout
 class Search:
     """How to search; see `helpers.explorer.explore`.
 
-    merge: do not run on from a state again, but count what was found
-    below it. preemptions: at most so many switches away from a thread that could go on; None
-    for no limit.
+    merge: do not run on from a state again, but count what was found below it. preemptions: at
+    most so many switches away from a thread that could go on. starts: threads may start later
+    than before the first step. late: those that do.
     """
 
     merge: bool = False
     preemptions: int | None = None
+    starts: bool = False
+    late: frozenset[str] = frozenset()
 
 
 #: Every schedule, each by a run of its own.
@@ -82,7 +85,7 @@ class Node:
     @property
     def preempts(self) -> bool:
         """Whether that switches away from a thread that could go on."""
-        return bool(self.going) and self.choice != self.going
+        return self.going not in ("", self.choice) and not self.choice.endswith(START)
 
 
 class Standing(Protocol):
@@ -151,10 +154,11 @@ class DepthFirst:
             return None
         limit = self.search.preemptions
         if limit is not None and node.going and node.spent == limit:
-            offers = [node.going]
+            offers = [name for name in offers if name == node.going or name.endswith(START)]
         node.options = offers
         self.nodes.append(node)
-        return self._record(run, node)
+        node.label = run.threads[thread_of(node.choice)].label
+        return node.choice
 
     def _new(self, run: Played, offers: list[str]) -> Node:
         """The node at which the run stands, without its options."""
@@ -163,7 +167,7 @@ class DepthFirst:
             return node
         if self.search.preemptions is not None and self.nodes:
             last = self.nodes[-1]
-            name = last.choice.removesuffix(TIMEOUT)
+            name = last.going if last.choice.endswith(START) else thread_of(last.choice)
             node.spent = last.spent + last.preempts
             node.going = name if name in offers and not run.threads[name].waiting else ""
         if self.search.merge:
@@ -180,10 +184,6 @@ class DepthFirst:
         if contents[at]:
             yield state_of(run, at, contents[at] or b"")
 
-    def _record(self, run: Played, node: Node) -> str:
-        node.label = run.threads[node.choice.removesuffix(TIMEOUT)].label
-        return node.choice
-
     def _replay(self, run: Played, node: Node, offers: list[str]) -> str:
         choice = node.choice
         if choice not in offers and isinstance(run, Scheduler):
@@ -193,7 +193,7 @@ class DepthFirst:
                 return retry
         if choice not in offers:
             raise Diverged(f"{_DIVERGED}: {choice} cannot go on where it could before")
-        label = run.threads[choice.removesuffix(TIMEOUT)].label
+        label = run.threads[thread_of(choice)].label
         if node.label and node.label != label:
             raise Diverged(f"{_DIVERGED}: {choice} was at {node.label!r}, now it is at {label!r}")
         node.label = label
@@ -256,7 +256,11 @@ _DIVERGED = (
 
 @dataclass
 class Tally:
-    """What a search has found so far: schedules, runs, and outcomes with an example each."""
+    """What a search has found so far: schedules, runs, and outcomes with an example each.
+
+    `seen` is filled where threads may start late: schedules without the starts, with their
+    outcomes. When a thread started does not count where no other thread could tell.
+    """
 
     schedules: int = 0
     runs: int = 0
@@ -266,11 +270,16 @@ class Tally:
     complete: bool = False
     covered: float = 0.0
     unseen: str = ""
+    seen: dict[tuple[Schedule, Outcome], tuple[Outcome, Schedule]] = field(default_factory=dict)
 
-    def add(self, outcome: Outcome, schedule: Schedule) -> None:
-        """Count one schedule."""
-        self.schedules += 1
+    def add(self, outcome: Outcome, schedule: Schedule, starts: bool = False) -> None:
+        """Count one schedule; with `starts` unless it differs in starts alone from another."""
         self.runs += 1
+        if starts:
+            found = outcome, schedule
+            if self.seen.setdefault(_but_for_starts(schedule, outcome), found) is not found:
+                return
+        self.schedules += 1
         self.steps += len(schedule)
         count, example = self.outcomes.get(outcome, (0, schedule))
         self.outcomes[outcome] = (count + 1, example)
@@ -286,14 +295,26 @@ class Tally:
 
     def merge(self, later: Tally) -> None:
         """Add what a search of a later part of the tree found."""
-        self.schedules += later.schedules
         self.runs += later.runs
         self.pruned += later.pruned
-        self.steps += later.steps
         self.unseen = self.unseen or later.unseen
+        if later.seen:
+            self.runs -= len(later.seen)
+            for outcome, schedule in later.seen.values():
+                self.add(outcome, schedule, starts=True)
+            return
+        self.schedules += later.schedules
+        self.steps += later.steps
         for outcome, (count, schedule) in later.outcomes.items():
             before, example = self.outcomes.get(outcome, (0, schedule))
             self.outcomes[outcome] = (before + count, example)
+
+
+def _but_for_starts(schedule: Schedule, outcome: Outcome) -> tuple[Schedule, Outcome]:
+    """Without the starts, and what only they change: locks are numbered in order of use."""
+    steps = tuple(choice for choice in schedule if not choice.endswith(START))
+    ended, cycle = (re.sub(r"\d+", "#", text) for text in (outcome.ended, outcome.cycle))
+    return steps, replace(outcome, ended=ended, cycle=cycle)
 
 
 def depth_first(
@@ -310,10 +331,10 @@ def depth_first(
     """
     policy = DepthFirst(search, root, known=known)
     while True:
-        scheduler, outcome = runner.run(policy)
+        scheduler, outcome = runner.run(policy, late=search.late)
         depth = len(scheduler.schedule)
         if outcome is not None:
-            tally.add(outcome, tuple(scheduler.schedule))
+            tally.add(outcome, tuple(scheduler.schedule), search.starts)
             policy.found(Below(Counter([outcome])), depth)
         elif policy.met is not None:
             if depth + policy.met.deepest >= runner.step_limit:
@@ -332,6 +353,25 @@ def depth_first(
             return
 
 
+def starts(search: Search, threads: Iterable[str]) -> list[Search]:
+    """The searches that make up `search`: with every set of `threads`, but all, that start late."""
+    if not search.starts:
+        return [search]
+    names = list(threads)
+    sets = (frozenset(late) for n in range(len(names)) for late in combinations(names, n))
+    return [replace(search, late=late) for late in sets]
+
+
+def every_start(runner: Runner, tally: Tally, search: Search) -> Iterator[Tally]:
+    """As `depth_first`, for each search of `starts`."""
+    searches = starts(search, runner.program.threads)
+    for number, each in enumerate(searches, start=1):
+        for _ in depth_first(runner, tally, each):
+            tally.complete = tally.complete and number == len(searches)
+            tally.covered = (number - 1 + tally.covered) / len(searches)
+            yield tally
+
+
 def split(runner: Runner, search: Search, parts: int) -> list[list[Node]]:
     """The tree cut into subtrees, in the order of the search: at least `parts`, if it is deep.
 
@@ -348,7 +388,7 @@ def split(runner: Runner, search: Search, parts: int) -> list[list[Node]]:
 def _roots(runner: Runner, search: Search, depth: int) -> Iterator[list[Node]]:
     policy = DepthFirst(replace(search, merge=False), depth=depth)
     while True:
-        runner.run(policy)
+        runner.run(policy, late=search.late)
         if not policy.pruned:
             yield [_fixed(node) for node in policy.nodes]
         if not policy.advance():

@@ -1,6 +1,6 @@
 """How fast the explorer is: schedules a second against a floor, processes, memory, states.
 
-    python tests/benchmarks/exploring.py [floor] [processes] [memory] [states] [frontrun]
+    python tests/benchmarks/exploring.py [floor] [processes] [memory] [states]
 
 prints one JSON object. The floor is the same work done serially by one thread without a
 scheduler: a fresh database file, the same connections opened and closed, the same
@@ -17,8 +17,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -136,78 +134,11 @@ def states(repeats=3):
     return rows
 
 
-FRONTRUN = """
-import json, os, sqlite3, sys, tempfile, time
-import frontrun
-
-BEGIN, MODE = sys.argv[1], sys.argv[2]
-
-class State:
-    def __init__(self):
-        folder = tempfile.mkdtemp()
-        self.path = os.path.join(folder, "counter.db")
-        connection = sqlite3.connect(self.path, isolation_level=None)
-        connection.execute(f"PRAGMA journal_mode={MODE}")
-        connection.execute("CREATE TABLE counter (id INTEGER PRIMARY KEY, value INTEGER NOT NULL)")
-        connection.execute("INSERT INTO counter VALUES (1, 0)")
-        connection.close()
-
-def increment(state):
-    connection = sqlite3.connect(state.path, isolation_level=None)
-    if BEGIN:
-        connection.execute(BEGIN)
-    (value,) = connection.execute("SELECT value FROM counter").fetchone()
-    connection.execute("UPDATE counter SET value = ?", (value + 1,))
-    if BEGIN:
-        connection.execute("COMMIT")
-    connection.close()
-
-def holds(state):
-    connection = sqlite3.connect(state.path)
-    (value,) = connection.execute("SELECT value FROM counter").fetchone()
-    connection.close()
-    return value == 2
-
-began = time.perf_counter()
-try:
-    result = frontrun.explore(State, increment, holds, count=2, preemption_bound=None,
-                              total_timeout=20)
-    said = [result.property_holds, result.num_explored, str(result.inconclusive_reason or "")[:120]]
-except Exception as error:
-    said = [type(error).__name__, 0, str(error)[:120]]
-print(json.dumps(said + [round(time.perf_counter() - began, 2)]))
-"""
-
-
-def frontrun():
-    """The same programs under frontrun's DPOR, from PyPI, through its command line."""
-    rows = {}
-    # A file and not -c: frontrun follows the source lines of what it runs.
-    with tempfile.NamedTemporaryFile("w", suffix=".py", delete=False) as file:
-        file.write(FRONTRUN)
-    script = file.name
-    for sql in ("", "BEGIN", "BEGIN IMMEDIATE"):
-        for mode in ("delete", "wal"):
-            wrapper = os.path.join(os.path.dirname(sys.executable), "frontrun")
-            command = [wrapper, sys.executable, script, sql, mode]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-            said = (done.stdout.strip() or done.stderr.strip()).splitlines()[-1:]
-            ours = explore(
-                program(begin(sql.removeprefix("BEGIN").strip()) if sql else autocommit, mode=mode)
-            )
-            rows[f"{sql or 'autocommit'}, {mode}"] = {
-                "frontrun": said,
-                "explorer": [ours.proved, ours.schedules, round(ours.seconds, 3), ours.counts],
-            }
-    os.unlink(script)
-    return rows
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = ("floor", "processes", "memory", "states", "frontrun")
+    names = ("floor", "processes", "memory", "states")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(names)}")
-    parts = parser.parse_args().parts or names[:-1]
+    parts = parser.parse_args().parts or names
     result = {"python": platform.python_version(), "load": os.getloadavg()}
     for part in parts:
         result[part] = globals()[part]()

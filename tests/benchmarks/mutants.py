@@ -1,29 +1,32 @@
-"""Change every line of the strategies, one at a time: which changes does no test notice?
+"""Change every line of the strategies or the explorer: which changes does no test notice?
 
     python tests/benchmarks/mutants.py > mutants.json
-    python tests/benchmarks/mutants.py --file pool.py --sample 20
+    python tests/benchmarks/mutants.py --only pool.py --sample 20
+    python tests/benchmarks/mutants.py --room explorer --sample 80 --seed 1
 
-A change drops a statement, negates a condition, swaps ``and`` and ``or``, turns a comparison
-round, or takes another constant. Messages and documentation are left alone. Each is made in a
-copy of the course; the fastest tests run first. A change that no test notices is listed.
+A change drops a statement, negates a condition, swaps ``and`` and ``or`` or ``min`` and ``max``,
+turns a comparison round, or takes another constant. Messages, annotations and documentation are
+left alone. Each is made in a copy of the course; the fastest tests run first, and one that hangs
+is stopped. A change that no test notices is listed.
 """
 
 import argparse
 import ast
-import copy
+import functools
+import itertools
 import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-ROOM = Path("helpers", "strategies")
-#: File -> (class for the table of promises, selection of the tests, files of tests).
-TESTS = {
+#: Of the strategies: file -> (class for the table of promises, selections of the tests).
+STRATEGIES = {
     "transaction_lock.py": ("TransactionLock", ["each", "mixes", "exit", "proofs"]),
     "per_thread.py": ("PerThread", ["each", "mixes", "exit", "proofs"]),
     "pool.py": ("Pool", ["each", "mixes", "exit", "proofs"]),
@@ -31,24 +34,75 @@ TESTS = {
     "settings.py": ("", ["settings", "each"]),
     "retry.py": ("", ["retry"]),
 }
+#: Of the explorer: file -> files of tests, the quickest first.
+SMALL = [
+    "explorer/test_steps.py", "explorer/test_engine.py", "explorer/test_footprints.py",
+    "explorer/test_as_without.py", "explorer/test_explorer.py",
+]  # fmt: skip
+SHARED = ["explorer/test_states.py -k=not random", "explorer/test_explorer_strategies.py"]
+SLOW = ["explorer/test_scenarios.py", "explorer/test_states.py -k=random"]
+WHOLE = [
+    *SMALL,
+    "explorer/test_stage.py",
+    "commands/test_soundness.py",
+    "explorer/test_explorer_sqlalchemy.py",
+    *SHARED,
+    *SLOW,
+]
+EXPLORER = {
+    **dict.fromkeys(["steps/connections.py", "steps/cursors.py", "steps/statements.py"], WHOLE),
+    **dict.fromkeys(["steps/waiting.py", "steps/watched.py", "engine/states.py"], WHOLE),
+    **dict.fromkeys(["steps/locks.py", "steps/queues.py", "steps/futures.py"], SMALL + SHARED),
+    **dict.fromkeys(["steps/primitives.py", "engine/confinement.py"], SMALL + SHARED),
+    "steps/lock_discovery.py": [*SMALL, "explorer/test_modules.py", *SHARED],
+    "steps/shared_objects.py": ["explorer/test_steps.py", *SHARED],
+    "steps/pools.py": ["explorer/test_explorer_sqlalchemy.py"],
+    "steps/clock.py": SHARED[1:],
+    "engine/baton.py": SMALL,
+    "engine/threads.py": SMALL,
+    "engine/deadlocks.py": [*SMALL, "explorer/test_stage.py", *SLOW],
+    "engine/guard.py": [*SMALL, *SHARED[1:]],
+    "program.py": [*SMALL, "commands/test_explore.py", "explorer/test_stage.py"],
+    "parallel.py": ["explorer/test_parallel.py", "commands/test_explore.py"],
+    "sampling.py": SMALL,
+    "saved.py": ["commands/test_explore.py"],
+    "hands.py": ["explorer/test_hands.py"],
+}  # fmt: skip
+ROOMS = {"strategies": STRATEGIES, "explorer": EXPLORER}
 SWAPPED = {
     ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt, ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
 }  # fmt: skip
-CONSTANTS = {"BEGIN IMMEDIATE": "BEGIN", "IMMEDIATE": "DEFERRED", "BEGIN": "BEGIN IMMEDIATE"}
+NAMES = {"min": "max", "max": "min", "any": "all", "all": "any"}
+CONSTANTS = {
+    "BEGIN IMMEDIATE": "BEGIN",
+    "IMMEDIATE": "DEFERRED",
+    "BEGIN": "BEGIN IMMEDIATE",
+    "w": "r",
+}
 #: Seconds for the table of promises, and for all other tests of a file.
 LIMITS = 60, 240
 
 
 def mutants(source):
-    """(line, what was done, the changed source) for every change."""
+    """(line, what is done, function that returns the changed source) for every change."""
     tree = ast.parse(source)
+    noted = [
+        getattr(node, part, None) for node in ast.walk(tree) for part in ("annotation", "returns")
+    ]
+    cosmetic = {id(node) for note in noted if note for node in ast.walk(note)}
     for number, node in enumerate(ast.walk(tree)):
+        if id(node) in cosmetic:
+            continue
         for what, change in changes(node):
-            changed = copy.deepcopy(tree)
-            target = next(n for i, n in enumerate(ast.walk(changed)) if i == number)
-            change(target)
-            yield node_line(node), what, ast.unparse(ast.fix_missing_locations(changed))
+            yield node_line(node), what, functools.partial(changed, source, number, change)
+
+
+def changed(source, number, change):
+    """The source after a change to one node, which goes by its number."""
+    tree = ast.parse(source)
+    change(next(itertools.islice(ast.walk(tree), number, None)))
+    return ast.unparse(ast.fix_missing_locations(tree))
 
 
 def node_line(node):
@@ -62,13 +116,18 @@ def changes(node):
         if isinstance(block, list) and not isinstance(node, (ast.Module, ast.ClassDef)):
             for place, statement in enumerate(block):
                 if can_go(statement):
-                    yield f"drop: {ast.unparse(statement)[:70]}", drop(field, place)
+                    yield (
+                        f"drop line {statement.lineno}: {ast.unparse(statement)[:60]}",
+                        drop(field, place),
+                    )
     if isinstance(node, (ast.If, ast.While, ast.IfExp)):
         yield f"negate: {ast.unparse(node.test)[:70]}", negate
     if isinstance(node, ast.BoolOp):
         yield f"swap and, or: {ast.unparse(node)[:70]}", swap_boolean
     if isinstance(node, ast.Compare):
         yield f"turn round: {ast.unparse(node)[:70]}", turn_round
+    if isinstance(node, ast.Name) and node.id in NAMES:
+        yield f"name: {node.id}", another_name
     if isinstance(node, ast.Constant) and other(node.value) is not None:
         yield f"constant: {node.value!r}", another_constant
 
@@ -101,6 +160,10 @@ def turn_round(node):
     node.ops[0] = SWAPPED[type(node.ops[0])]()
 
 
+def another_name(node):
+    node.id = NAMES[node.id]
+
+
 def another_constant(node):
     node.value = other(node.value)
 
@@ -113,71 +176,99 @@ def other(value):
     return CONSTANTS.get(value)
 
 
-def noticed(folder, file):
-    """The test that turns red, empty if none does. A run that hangs is red as well."""
-    make, selected = TESTS[file]
+def commands(room, file):
+    """(name, command, seconds) of the tests that should notice, in the order in which they run."""
     python = [sys.executable, "-W", "ignore"]
+    pytest = [*python, "-m", "pytest", "-xq", "-p", "no:cacheprovider", "-p", "no:nbval"]
+    pytest += ["-o", "addopts=", "-m", "not slow"]
+    if room == "explorer":
+        for tests in EXPLORER[file]:
+            yield tests, [*pytest, *f"tests/{tests}".split(" ", 1)], LIMITS[tests in SLOW]
+        return
+    make, selected = STRATEGIES[file]
     if make:
-        command = [*python, "-I", "tests/protocol.py", str(ROOM / file), make]
-        if red(command, folder, LIMITS[0]):
-            return "protocol"
+        command = [*python, "-I", "tests/protocol.py", f"helpers/strategies/{file}", make]
+        yield "protocol", command, LIMITS[0]
     each = f"not slow and ({make or 'test'} or not interruption)"
     for name in selected:
-        command = [*python, "-m", "pytest", "-xq", "-p", "no:cacheprovider", "-p", "no:nbval"]
-        command += ["-o", "addopts=", "-m", "not slow"]
-        command.append(f"tests/strategies/test_strategies_{name}.py")
+        command = [*pytest, f"tests/strategies/test_strategies_{name}.py"]
         if name in ("mixes", "exit", "proofs"):
             command += ["-k", f"{make} or {Path(file).stem}"]
         if name == "each":
             command += ["-k", each.partition(" and ")[2]]
-        if red(command, folder, LIMITS[1]):
-            return name
-    return ""
+        yield name, command, LIMITS[1]
+
+
+def noticed(folder, room, file):
+    """The test that turns red, empty if none does. A run that hangs is red as well."""
+    turns = (name for name, command, limit in commands(room, file) if red(command, folder, limit))
+    return next(turns, "")
 
 
 def red(command, folder, limit):
     environment = {**os.environ, "PYTHONPATH": str(folder)}
-    try:
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, timeout=limit
-        )
-    except subprocess.TimeoutExpired:
-        return True
-    return done.returncode != 0
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    own_group = os.name == "posix"
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, start_new_session=own_group, **silent
+    ) as child:
+        try:
+            return child.wait(limit) != 0
+        except subprocess.TimeoutExpired:  # with the processes that it has started
+            os.killpg(child.pid, signal.SIGKILL) if own_group else child.kill()
+            return True
 
 
-def measure(file, sample, seed):
-    source = (ROOT / ROOM / file).read_text()
-    # The first one is the file as it is: it has to be green.
-    chosen = list(mutants(source))
-    if sample:
-        chosen = random.Random(seed).sample(chosen, min(sample, len(chosen)))
+def measure(room, chosen):
+    """A row for each of the changes `chosen`: (file, line, what is done, source)."""
     rows = []
+    files = list(dict.fromkeys(file for file, *_ in chosen))
     with TemporaryDirectory() as folder:
         for part in ("helpers", "tests", "data", "pyproject.toml"):
             whole = ROOT / part
             copier = shutil.copytree if whole.is_dir() else shutil.copy
             copier(whole, Path(folder, part))
-        target = Path(folder, ROOM, file)
-        target.write_text(ast.unparse(ast.parse(source)))
-        if test := noticed(folder, file):
-            raise RuntimeError(f"{file} is red as it is: {test}")
-        for line, what, text in chosen:
-            target.write_text(text)
-            rows.append({"file": file, "line": line, "change": what, "red": noticed(folder, file)})
+        target = Path(folder, "helpers", room)
+        sources = {file: (target / file).read_text(encoding="utf-8") for file in files}
+        for file, source in sources.items():
+            (target / file).write_text(ast.unparse(ast.parse(source)), encoding="utf-8")
+        # As it is, it has to be green.
+        runs = {str(run): run for file in files for run in commands(room, file)}
+        for name, command, limit in runs.values():
+            if red(command, folder, limit):
+                raise RuntimeError(f"red without a change: {name}")
+        for file, line, what, make in chosen:
+            (target / file).write_text(make(), encoding="utf-8")
+            test = noticed(folder, room, file)
+            rows.append({"file": file, "line": line, "change": what, "red": test})
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+            (target / file).write_text(sources[file], encoding="utf-8")
     return rows
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--file", choices=TESTS, action="append", help="all by default")
-    parser.add_argument("--sample", type=int, help="so many changes of each file, drawn at random")
+    parser.add_argument("--room", choices=ROOMS, default="strategies")
+    parser.add_argument("--only", action="append", help="a file of the room; all by default")
+    parser.add_argument("--sample", type=int, help="so many changes of all, drawn at random")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
     arguments = parser.parse_args()
-    rows = []
-    for file in arguments.file or TESTS:
-        rows += measure(file, arguments.sample, arguments.seed)
+    files = arguments.only or list(ROOMS[arguments.room])
+    if unknown := set(files) - set(ROOMS[arguments.room]):
+        parser.error(f"{min(unknown)} is none of {', '.join(ROOMS[arguments.room])}")
+    folder = ROOT / "helpers" / arguments.room
+    chosen = [
+        (file, *change)
+        for file in files
+        for change in mutants(Path(folder, file).read_text(encoding="utf-8"))
+    ]
+    if arguments.sample:
+        number = min(arguments.sample, len(chosen))
+        drawn = random.Random(arguments.seed).sample(range(len(chosen)), number)
+        chosen = [chosen[number] for number in sorted(drawn)]
+    if hasattr(os, "nice"):
+        os.nice(10)  # the tests are children
+    rows = measure(arguments.room, chosen)
     survived = [row for row in rows if not row["red"]]
     score = {"changes": len(rows), "red": len(rows) - len(survived), "survived": survived}
     print(json.dumps(score, indent=1))

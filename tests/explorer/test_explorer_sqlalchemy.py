@@ -1,9 +1,12 @@
 """Programs over a SQLAlchemy engine on the explorer: its connections take part as steps."""
 
+import _thread
+import contextlib
 import logging
 import sqlite3
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,6 +17,7 @@ from helpers.explorer import Program, Stage, explore, replay
 from helpers.explorer.engine.confinement import sharing_of
 from helpers.explorer.engine.scheduler import LentToAnother
 from helpers.explorer.steps.connections import SteppingConnection
+from helpers.explorer.steps.pools import LibraryLock, StepPoolQueue, _listeners
 
 pytest.importorskip("sqlalchemy")
 from sqlalchemy import create_engine, event, select, text
@@ -26,6 +30,7 @@ from sqlalchemy.orm import (
     sessionmaker,
 )
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
+from sqlalchemy.util.queue import Empty, Full
 from ways import WAYS
 
 
@@ -293,3 +298,100 @@ def test_autocommit_false_refuses_the_second_writer():
     found = explore(program(lambda path: default(path, connect_args={"autocommit": False})))
     assert found.proved
     assert found.counts["error"]
+
+
+# -- the pool's queue and the library's locks, by themselves -----------------------------------
+
+
+@pytest.mark.parametrize(("use_lifo", "first"), [(False, 1), (True, 2)])
+def test_the_idle_connections_of_a_pool(use_lifo, first):
+    idle = StepPoolQueue(2, use_lifo=use_lifo)
+    assert (idle.empty(), idle.full(), idle.qsize(), idle.maxsize) == (True, False, 0, 2)
+    idle.put(1)
+    assert (idle.empty(), idle.full(), idle.qsize()) == (False, False, 1)
+    idle.put_nowait(2)
+    assert idle.full()
+    with pytest.raises(Full):
+        idle.put(3)
+    assert [idle.get(), idle.get_nowait()] == [first, 3 - first]
+    with pytest.raises(Empty):
+        idle.get(timeout=0.01)
+    with pytest.raises(Empty):
+        idle.get_nowait()
+    assert not StepPoolQueue(0).full()
+    one = StepPoolQueue(1)
+    one.put(1)
+    assert one.full()
+
+
+def test_connections_of_other_databases_are_left_alone():
+    def job(path):
+        for listener in _listeners().values():
+            listener(object(), None, *[None] * (listener.__code__.co_argcount - 2))
+
+    for outcome, _, _ in explore(Program("counter", [job], lambda end: True)).outcomes:
+        assert outcome.kind == "right"
+
+
+def test_which_pools_are_small():
+    assert [StepPoolQueue(size).is_small for size in (0, 1, 4, 5)] == [False, True, True, False]
+
+
+def uses_the_idle(sizes):
+    def job(idle):
+        idle.put(1)
+        with contextlib.suppress(Empty):
+            return [idle.get(False), idle.get(timeout=1)]
+
+    found = Program("counter", [job], lambda end: True, share=lambda path: StepPoolQueue(sizes))
+    return [(step.label, step.outcome) for step in replay_one(found).steps]
+
+
+def replay_one(program):
+    return replay(program, explore(program).outcomes[0][2])
+
+
+def test_a_checkout_is_a_step_where_it_waits_or_the_pool_is_small():
+    label = "check out a connection"
+    assert uses_the_idle(2) == [(label, "ok"), (label, "timeout")]
+    assert uses_the_idle(9) == [(label, "timeout")]
+
+
+def test_a_librarys_lock():
+    lock = LibraryLock(threading.Lock())
+    assert lock.acquire()
+    assert not lock.acquire(False)
+    assert not lock.acquire(timeout=0.01)
+    assert (lock._depth, lock.locked()) == (1, True)
+    lock.release()
+    with lock as acquired:
+        assert (acquired, lock._depth) == (True, 1)
+    assert (lock._depth, lock.locked()) == (0, False)
+
+
+@pytest.mark.parametrize(("timeout", "ends"), [(-1, "deadlock: "), (1, "finished")])
+def test_a_thread_waits_for_a_librarys_lock_in_a_step(timeout, ends):
+    taken = []
+
+    def job(lock):
+        taken[:] = [lock.acquire(), lock.acquire(False)]
+        taken.append(lock.acquire(timeout=timeout))
+
+    real = (_thread.allocate_lock,)  # where it is not replaced
+    program = Program("counter", [job], lambda end: True, share=lambda path: LibraryLock(real[0]()))
+    run = replay_one(program)
+    assert run.outcome.ended.startswith(ends)
+    assert taken == [True, False, False][: 2 if timeout < 0 else 3]
+    assert [step.label for step in run.steps] == ["acquire a lock of a library"] * (timeout > 0)
+
+
+def test_a_librarys_lock_is_passed_on():
+    def job(lock):
+        with lock:
+            time.sleep(0)
+
+    real = (_thread.allocate_lock,)  # where it is not replaced
+    program = Program(
+        "counter", [job, job], lambda end: True, share=lambda path: LibraryLock(real[0]())
+    )
+    assert explore(program).counts.keys() == {"right"}

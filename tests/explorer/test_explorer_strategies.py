@@ -72,7 +72,7 @@ def connect(path, **options):
         (TransactionLock, 50),
         (Writer, 1200),
         (lambda path: writer.Writer(path, backlog=1), 1200),
-        (lambda path: writer.Writer(path, group=1), 2600),
+        pytest.param(lambda path: writer.Writer(path, group=1), 2600, marks=pytest.mark.slow),
     ],
     ids=["PerThread", "Pool", "TransactionLock", "Writer", "backlog 1", "group 1"],
 )
@@ -112,7 +112,7 @@ def test_a_unit_that_was_cancelled_in_time_is_not_written():
     def as_told(end):
         return end.value == (1 if end.results["B"] else 2)
 
-    exploration = explore(counter(write, cancel, invariant=as_told, share=Writer))
+    exploration = explore(counter(write, cancel, invariant=as_told, share=Writer), preemptions=1)
     assert exploration.proved
     assert len(exploration.outcomes) == 2
 
@@ -225,9 +225,9 @@ def test_a_lock_that_is_handed_on_counts_as_shared():
     job = counter(make_lock, use_lock, share=Shelf)
     exploration = explore(job)
     assert sharing_of(job).found == {"lock 1 of A"}
-    # One block each, as with a lock that was shared from the start.
-    assert exploration.counts == {"right": 2}
-    labels = [step.label for step in replay(job, exploration.outcomes[0][2]).steps]
+    # One block each, as with a lock that was shared from the start; or B finds none yet.
+    assert exploration.counts == {"error": 1, "right": 2}
+    labels = [step.label for step in replay(job, exploration.example("right")).steps]
     assert labels.count("acquire lock 1") == 2
 
 
@@ -479,3 +479,39 @@ def test_an_event_loop_in_a_thread_has_the_real_time():
 
     exploration = explore(counter(lambda path: asyncio.run(pause()), invariant=everything))
     assert [o.text for o, _, _ in exploration.outcomes] == ["0; A returned 'slept'"]
+
+
+@pytest.mark.parametrize("share", [PerThread, Pool, TransactionLock, Writer])
+def test_a_write_beside_close_is_stored_or_refused(share):
+    """What `close` does before its first step may come after the whole write."""
+    job = counter(write, lambda strategy: strategy.close(), invariant=as_acknowledged, share=share)
+    found = explore(job, preemptions=1)
+    assert found.complete
+    assert found.counts.keys() == {"error", "right"}
+    assert all(replay(job, schedule).outcome == outcome for outcome, _, schedule in found.outcomes)
+
+
+def as_acknowledged(end):
+    return end.value == ("A" in end.succeeded)
+
+
+def test_a_thread_that_starts_late_counts_only_where_it_makes_a_difference():
+    class Door:
+        open = True
+
+    def close(door):
+        door.open = False
+        time.sleep(0)
+
+    def enter(door):
+        was_open = door.open
+        time.sleep(0)
+        return was_open
+
+    # Late, before and after the other's step; for two that only look, there is nothing to tell.
+    apart = explore(counter(enter, close, invariant=everything, share=lambda path: Door()))
+    assert apart.counts == {"right": 3}
+    said = {outcome.threads[0][1] for outcome, _, _ in apart.outcomes}
+    assert said == {"returned False", "returned True"}
+    alike = explore(counter(enter, enter, invariant=everything, share=lambda path: Door()))
+    assert (alike.counts, alike.runs) == ({"right": 2}, 4)

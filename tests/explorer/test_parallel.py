@@ -51,6 +51,7 @@ def test_functions_written_in_a_notebook_travel(processes):
     assert explore(program, executor=processes) == explore(program)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     # Where a port is taken, it tries the next one and leaves the socket open.
     "ignore:unclosed <socket:ResourceWarning",

@@ -114,8 +114,8 @@ def random_programs(number):
     return [random_thread(choose) for _ in range(threads)]
 
 
-@pytest.mark.parametrize("mode", ["delete", "wal"])
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("mode", ["delete", pytest.param("wal", marks=pytest.mark.slow)])
 def test_counts_agree_with_a_model_that_knows_neither_threads_nor_sqlite(mode, way):
     upgrades = [["bsuc", "bsuc"], ["bsuc", "su"], ["bsuc", "isuc"], ["bsuc", "bsuc", "u"]]
     for letters in upgrades + [random_programs(number) for number in range(40)]:
@@ -149,7 +149,7 @@ def reading(letters, uri, first):
     return run
 
 
-@pytest.mark.parametrize("mode", ["delete", "wal"])
+@pytest.mark.parametrize("mode", ["wal", pytest.param("delete", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("cache", CACHES)
 def test_random_programs_with_own_and_shared_caches_are_counted_as_in_full(cache, mode):
     compared = 0

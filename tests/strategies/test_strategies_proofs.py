@@ -168,7 +168,7 @@ def test_deferred_is_refused(program, steps, expected, journal_mode):
 # -- the writer --------------------------------------------------------------------------
 
 
-@both_modes
+@pytest.mark.parametrize("journal_mode", ["wal", pytest.param("delete", marks=pytest.mark.slow)])
 def test_writer(journal_mode):
     found = explore(increments(Writer, journal_mode), show=False)
     assert found.proved

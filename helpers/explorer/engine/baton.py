@@ -11,7 +11,7 @@ import ctypes
 import sys
 from _thread import allocate_lock
 
-from helpers.explorer.engine.threads import Cancelled, ControlledThread
+from helpers.explorer.engine.threads import Cancelled, ControlledThread, ThreadState
 
 #: Seconds without a step after which a thread counts as stuck outside of any step.
 TIMEOUT = 5.0
@@ -57,7 +57,7 @@ class Baton:
                 seen = now
             elif not self._unstick():
                 if self.running is not None:
-                    self.running.done = True
+                    self.running.state = ThreadState.DONE
                 self.baton_out = False
                 raise RuntimeError(f"{self.ended}; nor can it be stopped")
         self.baton_out = False

@@ -29,13 +29,16 @@ class Sharing:
         lends: whether what a pool lends to a thread is used by that thread alone, see
             `helpers.explorer.steps.pools`; None: not tried yet.
         found: locks and connections that one thread made and another used too early.
-        beside: what the threads share that no step shows, so that states are not merged, see
-            `helpers.explorer.steps.shared_objects`; None: not looked for yet.
+        beside: what the threads share that no step shows, so that states are not merged, and
+            that they may start late matters, see `helpers.explorer.steps.shared_objects`; None:
+            not looked for yet.
+        unclear: what was met later, so that states are not merged.
     """
 
     lends: bool | None = None
     found: set[str] = field(default_factory=set)
     beside: str | None = None
+    unclear: str = ""
 
 
 _known: WeakKeyDictionary[Program, Sharing] = WeakKeyDictionary()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from helpers.explorer.engine.threads import ControlledThread
+from helpers.explorer.engine.threads import ControlledThread, ThreadState
 
 
 def why_over(threads: Iterable[ControlledThread]) -> str:
@@ -16,16 +16,17 @@ def why_over(threads: Iterable[ControlledThread]) -> str:
         circle = cycle(thread)
         if circle:
             return f"deadlock: {circle}"
-    texts = [why_blocked(thread) for thread in stuck if thread.wants]
+    texts = [why_blocked(thread) for thread in stuck if thread.next.wants]
     return "deadlock: " + "; ".join(texts or ["nobody can go on"])
 
 
 def why_blocked(thread: ControlledThread) -> str:
     """What `thread` waits for and who has it, in words; empty if it can go on."""
-    if thread.waiting is not None:
+    coming = thread.next
+    if thread.state is ThreadState.WAITING:
         holders, wants = thread.waiting.holders(), "the lock on the database file"
-    elif thread.ready is not None and not thread.ready() and not thread.sleeping:
-        holders, wants = thread.holders() if thread.holders else (), thread.wants or thread.label
+    elif thread.state is ThreadState.PARKED and not thread.can_go_on():
+        holders, wants = coming.holders() if coming.holders else (), coming.wants or coming.label
     else:
         return ""
     have = [f"{holder.name} holds {what}" for holder, what in holders if holder is not None]
@@ -42,7 +43,8 @@ def cycle(start: ControlledThread) -> str:
         holder = next(iter(_in_the_way_of(thread)), None)
         if holder is None:
             return ""
-        wants = "the database file" if thread.waiting is not None else thread.wants
+        waits = thread.state is ThreadState.WAITING
+        wants = "the database file" if waits else thread.next.wants
         texts[thread.name] = f"{thread.name} waits for {wants}, which {holder[0].name} holds"
         thread = holder[0]
     if thread is None or thread.done:
@@ -54,10 +56,10 @@ def cycle(start: ControlledThread) -> str:
 
 def _in_the_way_of(thread: ControlledThread) -> list[tuple[ControlledThread, str]]:
     """Those whose locks keep `thread` waiting, threads that wait themselves first."""
-    if thread.waiting is not None:
+    if thread.state is ThreadState.WAITING:
         holders = thread.waiting.holders()
-    elif thread.ready is not None and not thread.ready() and thread.holders is not None:
-        holders = thread.holders()
+    elif thread.next.holders is not None and not thread.can_go_on():
+        holders = thread.next.holders()
     else:
         return []
     others = [(who, what) for who, what in holders if who is not None and who is not thread]

@@ -14,16 +14,23 @@ from __future__ import annotations
 import random
 import sys
 from _thread import get_ident
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Protocol
 
 from helpers.explorer.engine.baton import Baton
 from helpers.explorer.engine.deadlocks import cycle, why_over
-from helpers.explorer.engine.threads import Cancelled, ControlledThread, WorkerPool
+from helpers.explorer.engine.threads import (
+    Cancelled,
+    ControlledThread,
+    PendingStep,
+    ThreadState,
+    WorkerPool,
+)
 from helpers.explorer.program import Step
 
-#: How a schedule names the expiry of a thread's timeout.
+#: How a schedule names the expiry of a thread's timeout, and a start after the first step.
 TIMEOUT = ":timeout"
+START = ":start"
 
 
 class ScheduleError(RuntimeError):
@@ -42,6 +49,11 @@ class LentToAnother(RuntimeError):
             f"{user} used connection {connection}, which {borrower} had checked out of the pool: "
             "the threads share it. Explore the program again: its connections now count as shared"
         )
+
+
+def thread_of(choice: str) -> str:
+    """The name of the thread that an item of a schedule is about."""
+    return choice.partition(":")[0]
 
 
 class SchedulingPolicy(Protocol):
@@ -100,6 +112,7 @@ class Scheduler(Baton):
         self.is_wal = is_wal
         self.lends = True  # what a pool lends to a thread is that thread's own
         self.found_shared: set[str] = set()  # see `helpers.explorer.engine.confinement`
+        self.late: Collection[str] = ()  # threads that start when the policy says so
         self.expire = False  # every busy timeout counts as 0
         self.impatient = False  # a wait may end at any step
         self.may_connect = False  # the connection being opened is not the program's
@@ -130,7 +143,7 @@ class Scheduler(Baton):
     # -- called by the controller ------------------------------------------------------
 
     def add(self, name: str, job: Callable[[], Any]) -> ControlledThread:
-        """Make a thread; it runs to its first step before the next step of anybody."""
+        """Make a thread; it runs to its first step before the next step of any, unless `late`."""
         unique, number = name, 1
         while unique in self.threads:
             number += 1
@@ -141,7 +154,10 @@ class Scheduler(Baton):
             self.workers.give(thread, self)
         finally:
             set_active(active)
-        self.unstarted.append(thread)
+        if unique in self.late:
+            thread.state = ThreadState.NEW
+        else:
+            self.unstarted.append(thread)
         return thread
 
     def add_after(
@@ -213,8 +229,7 @@ class Scheduler(Baton):
     ) -> bool:
         """Park before a step until it is picked; False if its timeout expired instead.
 
-        `ready` says whether the step can be taken now (None: always); `holders` who is in
-        the way and with what; `wants` names what is waited for.
+        The arguments are the fields of a `PendingStep`.
 
         Raises:
             Cancelled: the run is over.
@@ -223,9 +238,9 @@ class Scheduler(Baton):
         assert thread is not None
         if thread.cancelled:
             raise Cancelled
-        thread.label, thread.sql, thread.parameters = label, sql, parameters
-        thread.connection, thread.ready, thread.timeout = connection, ready, timeout
-        thread.holders, thread.wants = holders, wants
+        thread.next = PendingStep(
+            label, sql, connection, parameters, ready, timeout, holders, wants
+        )
         thread.since = len(self.steps)
         thread.until = self.clock + (timeout or 0)
         self._hand_over(thread, self._next())
@@ -239,12 +254,12 @@ class Scheduler(Baton):
         name, slept = thread.name, thread.slept
         alone = slept >= 0 and all(step.thread == name for step in self.steps[slept:])
         arrived = len(self.steps)
-        thread.sleeping = alone
+        thread.state = ThreadState.SLEEPING if alone else ThreadState.PARKED
         moved = (lambda: any(s.thread != name for s in self.steps[arrived:])) if alone else None
         try:
             self.point("sleep", ready=moved)
         finally:
-            thread.sleeping = False
+            thread.state = ThreadState.PARKED
         thread.slept = len(self.steps)
         self.clock = max(self.clock, until)
         self.touch("everything", "w")
@@ -259,7 +274,8 @@ class Scheduler(Baton):
         assert thread is not None
         if thread.cancelled:
             return False
-        if thread.retrying and thread.phase == phase:
+        again = thread.state is ThreadState.WAITING
+        if again and thread.phase == phase:
             self.steps.pop()
             self.schedule.pop()
             thread.taken -= 1
@@ -269,14 +285,13 @@ class Scheduler(Baton):
             chosen = self._decide()
         else:
             thread.step.outcome = "waits"
-            if not thread.retrying:
+            if not again:
                 thread.since = len(self.steps)
                 thread.until = self.clock + connection.patience
-            thread.waiting, thread.phase = connection, phase
+            thread.state, thread.waiting, thread.phase = ThreadState.WAITING, connection, phase
             thread.attempted, thread.in_the_way = len(self.steps), self._locks(connection)
             self.touch("waiters", "w")
             chosen = self._next()
-        thread.retrying = True
         try:
             self._hand_over(thread, chosen)
         except Cancelled:
@@ -289,8 +304,7 @@ class Scheduler(Baton):
 
     def arrived(self, thread: ControlledThread) -> None:
         """The call that may have waited is over."""
-        thread.waiting = None
-        thread.retrying = False
+        thread.state, thread.waiting = ThreadState.PARKED, None
         if thread.cancelled:
             raise Cancelled
 
@@ -307,7 +321,7 @@ class Scheduler(Baton):
         try:
             self._close_connections(thread)
         finally:
-            thread.done = True
+            thread.state = ThreadState.DONE
             assert thread.worker is not None
             self.workers.idle.append(thread.worker)
         last = None if self.cancelling else self.last
@@ -319,7 +333,7 @@ class Scheduler(Baton):
 
     def _close_connections(self, thread: ControlledThread) -> None:
         """What happens when a thread ends: its thread-locals go, its connections are closed."""
-        thread.ending = True
+        thread.state = ThreadState.ENDING
         for values in thread.locals:
             values.clear()
         for connection in thread.connections:
@@ -391,13 +405,16 @@ class Scheduler(Baton):
         return True
 
     def _begin_step(self, decision: str) -> ControlledThread:
-        thread = self.threads.get(decision) or self.threads[decision.removesuffix(TIMEOUT)]
+        thread = self.threads[thread_of(decision)]
         number = len(self.steps)
-        began = number if thread.waiting is None else thread.since - 1
+        began = thread.since - 1 if thread.state is ThreadState.WAITING else number
+        if thread.state is ThreadState.NEW:
+            thread.state = ThreadState.PARKED
+        step = thread.next
         thread.step = Step(
-            thread.name, thread.label, thread.sql, thread.connection, thread.parameters, began
+            thread.name, step.label, step.sql, step.connection, step.parameters, began
         )
-        thread.timed_out = decision != thread.name
+        thread.timed_out = decision.endswith(TIMEOUT)
         if thread.timed_out:
             self._note_timeout(thread)
         thread.taken += 1
@@ -417,6 +434,9 @@ class Scheduler(Baton):
     def offers(self) -> list[str]:
         """Who may be picked: those who can go on; if none, sleepers; if none, one timeout.
 
+        A thread that starts late may do so once another has taken a step, or none can. It goes on
+        to its first step if it can: what comes before takes no time of its own.
+
         Where waits may end at any step, their timeouts stand behind all others; a wait for the
         file ends only where another try is known to fail.
         """
@@ -424,27 +444,34 @@ class Scheduler(Baton):
         late: list[str] = []  # retries that can only fail, as far as the locks tell
         timeouts: list[str] = []
         ready: list[str] = []
+        starts: list[str] = []
         sleepers: list[str] = []
         patient: list[ControlledThread] = []
         progress = len(self.steps)
         for name, thread in self.threads.items():
             if thread.done:
                 continue
-            if thread.waiting is not None:
+            if thread.state is ThreadState.NEW:
+                starts.append(name + START)
+            elif thread.state is ThreadState.WAITING:
                 patient.append(thread)
                 in_vain = name in self.tried or thread.in_the_way == self._locks(thread.waiting)
                 if in_vain:
                     timeouts.append(name + TIMEOUT)
                 if progress > thread.attempted and name not in self.tried:
                     (late if in_vain else retries).append(name)
-            elif thread.ready is None or thread.ready():
+            elif thread.can_go_on():
                 ready.append(name)
-            elif thread.sleeping:
+            elif thread.state is ThreadState.SLEEPING:
                 sleepers.append(name)
-            elif thread.timeout is not None:
+            elif thread.next.timeout is not None:
                 patient.append(thread)
                 timeouts.append(name + TIMEOUT)
-        going = retries + ready or sleepers
+        going = retries + ready
+        started = self.steps[-1] if self.steps else None
+        if started is not None and started.label == "start" and started.thread in going:
+            return [started.thread]
+        going = (going + starts if progress else going) or starts or sleepers
         if self.impatient and going + timeouts:
             return going + timeouts
         if going:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 from helpers.explorer.engine.scheduler import Scheduler
-from helpers.explorer.engine.threads import ControlledThread
+from helpers.explorer.engine.threads import ControlledThread, ThreadState
 
 
 class CannotMerge(RuntimeError):
@@ -106,15 +106,14 @@ def _stand(run: Scheduler, thread: ControlledThread) -> tuple[object, ...]:
     """Where a thread stands, and whether it could go on."""
     if thread.done:
         return (thread.name, thread.end)
-    if thread.waiting is None:
-        can = thread.ready is None or thread.ready()
-        return (thread.name, thread.label, thread.sleeping, thread.timeout, can)
-    moved = len(run.steps) > thread.attempted
-    return (thread.name, thread.label, thread.phase, thread.retrying, moved, thread.in_the_way)
+    stands = (thread.name, thread.label, thread.state.name)
+    if thread.state is not ThreadState.WAITING:
+        return (*stands, thread.next.timeout, thread.can_go_on())
+    return (*stands, thread.phase, len(run.steps) > thread.attempted, thread.in_the_way)
 
 
 def _patient(threads: Iterable[ControlledThread]) -> list[tuple[str, float]]:
     """Those whose wait may expire, in the order in which it would."""
-    patient = [t for t in threads if not t.done and (t.waiting or t.timeout is not None)]
+    patient = [t for t in threads if not t.done and (t.waiting or t.next.timeout is not None)]
     patient.sort(key=lambda thread: (thread.until, thread.since))
     return [(thread.name, thread.until) for thread in patient]

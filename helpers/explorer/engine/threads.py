@@ -11,6 +11,8 @@ import threading
 import traceback
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol
 
 from helpers.explorer.program import Step
@@ -21,15 +23,42 @@ class Cancelled(BaseException):
     """Raised inside a program's thread to end it; not an `Exception`, so programs let it pass."""
 
 
+class ThreadState(Enum):
+    """Where a thread of a run stands."""
+
+    NEW = "it starts when it is picked"
+    PARKED = "before its next step"
+    SLEEPING = "before its next step, for which another has to take one first"
+    WAITING = "inside SQLite, whose busy handler was called"
+    ENDING = "its function is over, what it left open is being closed"
+    DONE = "over"
+
+
+@dataclass(slots=True)
+class PendingStep:
+    """The step that a thread takes next.
+
+    `ready` says whether it can be taken now (None: always), `timeout` for how long it is waited
+    for, in seconds; `holders` who is in the way and with what; `wants` names what is waited for.
+    """
+
+    label: str
+    sql: str = ""
+    connection: int = 0
+    parameters: object = None
+    ready: Callable[[], bool] | None = None
+    timeout: float | None = None
+    holders: Callable[[], Iterable[tuple[ControlledThread | None, str]]] | None = None
+    wants: str = ""
+
+
 class ControlledThread:
     """One thread of the program in one run."""
 
     __slots__ = (
-        "asked", "attempted", "cancelled", "connection", "connections", "done", "end",
-        "ending", "given_back", "holders", "ident", "in_the_way", "is_last", "job", "label",
-        "locals", "name", "parameters", "phase", "random", "ready", "retrying", "since",
-        "sleeping", "slept", "sql", "step", "taken", "timed_out", "timeout", "until", "waiting",
-        "wants", "worker",
+        "asked", "attempted", "cancelled", "connections", "end", "given_back", "ident",
+        "in_the_way", "is_last", "job", "locals", "name", "next", "phase", "random", "since",
+        "slept", "state", "step", "taken", "timed_out", "until", "waiting", "worker",
     )  # fmt: skip
 
     def __init__(self, name: str, job: Callable[[], Any]) -> None:
@@ -37,29 +66,38 @@ class ControlledThread:
         self.job: Callable[[], Any] | None = job
         self.worker: Worker | None = None
         self.ident = 0
+        self.state = ThreadState.PARKED
         self.step = Step(name, "start")  # the step being taken
-        self.label, self.sql = "start", ""  # the step to come
-        self.parameters: object = None
-        self.connection = 0
-        self.ready: Callable[[], bool] | None = None
-        self.timeout: float | None = None
-        self.holders: Callable[[], Iterable[tuple[ControlledThread | None, str]]] | None = None
-        self.wants = ""
+        self.next = PendingStep("start")
         self.since = 0  # number of the step at which it began to wait
         self.until = 0.0  # when its patience ends, by the scheduler's clock
-        self.waiting: Any = None  # the connection in which SQLite's busy handler waits
+        self.waiting: Any = None  # the connection in which it waits, if it is `WAITING`
         self.phase: object = None
         self.in_the_way: object = None  # the locks of all other connections when it tried
         self.given_back = 0
         self.attempted = self.taken = 0  # numbers of steps: in all when it tried; its own
-        self.retrying = self.sleeping = self.timed_out = False
-        self.cancelled = self.asked = self.ending = self.done = False
+        self.timed_out = False  # it was picked because its timeout expired
+        self.cancelled = self.asked = False  # it is to end; it takes no step and was told so
         self.is_last = False  # it began when all others had ended
         self.slept = -1
         self.connections: list[Any] = []
         self.random: random.Random | None = None  # see `helpers.explorer.steps.clock`
         self.locals: list[dict[str, Any]] = []  # its values in each `threading.local`
         self.end: Any = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over."""
+        return self.state is ThreadState.DONE
+
+    @property
+    def label(self) -> str:
+        """What its next step is called."""
+        return self.next.label
+
+    def can_go_on(self) -> bool:
+        """Whether its next step can be taken, if it does not wait inside SQLite."""
+        return self.next.ready is None or self.next.ready()
 
     def play(self) -> None:
         """Run the job to its end; errors are kept as texts, for a traceback keeps locks."""
@@ -79,7 +117,8 @@ class ControlledThread:
 
     def let_go(self) -> None:
         """After the run: drop what refers back to it."""
-        self.job = self.ready = self.holders = self.waiting = None
+        self.job = self.waiting = None
+        self.next = PendingStep("")
         self.connections.clear()
         self.locals.clear()
 

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from helpers.explorer.engine.confinement import Confined, confined
 from helpers.explorer.engine.scheduler import LentToAnother, Scheduler
-from helpers.explorer.engine.threads import Cancelled, ControlledThread
+from helpers.explorer.engine.threads import Cancelled, ControlledThread, ThreadState
 from helpers.explorer.steps.cursors import SteppingCursor
 from helpers.explorer.steps.statements import Statement, classify
 from helpers.explorer.steps.waiting import LOCKS, TRANSACTION, Waiting
@@ -451,7 +451,7 @@ class SteppingConnection(WatchedConnection):
     def close(self) -> None:
         """As `sqlite3.Connection.close`: what is not committed is rolled back."""
         thread = self.scheduler.me()
-        if self.closed or thread is None or thread.cancelled or thread.ending:
+        if self.closed or thread is None or thread.cancelled or thread.state is ThreadState.ENDING:
             self._close()
             return
         self._use()
