@@ -104,10 +104,18 @@ def site(folder: Path, root: Path = ROOT) -> dict[str, int]:
         weights = {path.relative_to(made).as_posix(): weight(path, page)
                    for path, page in found.items()}  # fmt: skip
         (made / MARK).touch()
-        if folder.exists():
-            shutil.rmtree(folder)
-        shutil.move(made, folder)
+        _replace(folder, made)
     return weights
+
+
+def _replace(folder: Path, made: Path) -> None:
+    """Put a new site into a folder, which itself stays: it may be mounted, or somebody's own."""
+    for old in folder.iterdir() if folder.exists() else ():
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink()
+    shutil.copytree(made, folder, dirs_exist_ok=True)
 
 
 def check_packages() -> None:
@@ -192,7 +200,8 @@ def _local(path: Path, address: str) -> Path:
     parts = urlsplit(address)
     if parts.scheme or parts.netloc:
         return Path(address)
-    return (path.parent / unquote(parts.path)).resolve() if parts.path else path
+    named = os.path.normpath(path.parent / unquote(parts.path))
+    return Path(named) if parts.path else path
 
 
 def weight(path: Path, page: Page) -> int:

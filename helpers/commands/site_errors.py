@@ -132,7 +132,7 @@ def _catalogue(catalogue: tuple[Entry, ...], names: dict[str, str]) -> str:
     parts = [INTRODUCTION]
     for raiser, mine in raisers.items():
         items = "\n".join(_item(entry, names[entry.id]) for entry in mine)
-        parts.append(f"## {escape(raiser[:1].upper() + raiser[1:])}\n\n{items}\n")
+        parts.append(f"## {escape(raiser)}\n\n{items}\n")
     return "\n".join(parts)
 
 

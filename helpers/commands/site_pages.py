@@ -35,15 +35,32 @@ _CODE = re.compile(r"(^```.*?^```|^~~~.*?^~~~|`+[^`\n]+`+)", re.MULTILINE | re.D
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _CHOICES = re.compile(r"[^\n]+(\n {2}\S+ {2}[^\n]+){2,}")
 
-#: What a cell calls -> where the widget is live, and what it does there.
+#: What a cell calls -> where the widget is live, and what it does there, as HTML.
 WIDGETS = {
     "predict(": "Live in JupyterLab: choose there before you read on, and your answer is kept.",
     "SchedulerGame(": (
         "Live in JupyterLab: there you see each thread's code, and buttons take one step, "
         "undo it, begin again, and show the worst schedule."
     ),
-    "look_up(": "Live in JupyterLab: a field takes the text, a button answers.",
+    "look_up(": (
+        "Live in JupyterLab: a field takes the text, a button answers. "
+        'Without it: <a href="../errors/index.html">all errors</a>.'
+    ),
     "Lab(": "Live in JupyterLab and Voila: runs are drawn and listed as they are made.",
+}
+
+#: What a cell calls -> a picture of such a widget in use (`data/site`), and its alternative text.
+SEEN = {
+    "SchedulerGame(": (
+        "game.png",
+        "The code of two threads side by side, each with its next step marked; a button for "
+        "each thread, Undo, Reset and Show me the worst; below, a table of the steps so far.",
+    ),
+    "Lab(": (
+        "lab.png",
+        "Ten choices from the strategy to the seconds, the buttons Run and Stop, a table of the "
+        "runs so far, and bars of what each thread did and of what is stored.",
+    ),
 }
 
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -187,8 +204,8 @@ class Pages:
             return output
         elif "text/markdown" in data:
             shown = {"text/markdown": self.linked(data["text/markdown"], name)}
-        elif live := _live(source, text):
-            shown = {"text/html": _static(text, live)}
+        elif call := _live(source, text):
+            shown = {"text/html": _static(text, call)}
         else:
             shown = {"text/plain": text}
         output.data = nbformat.from_dict(shown)
@@ -238,15 +255,15 @@ def _inside(folder: Path) -> Iterator[Path]:
 
 
 def _live(source: str, text: str) -> str:
-    """Where the widget is live that a cell shows, and what it does; empty for other texts."""
-    for call, sentence in WIDGETS.items():
+    """What a cell calls that shows a widget, a key of `WIDGETS`; empty for other texts."""
+    for call in WIDGETS:
         if call in source and (call != "predict(" or _CHOICES.fullmatch(text)):
-            return sentence
+            return call
     return ""
 
 
-def _static(text: str, live: str) -> str:
-    """A widget on paper: what it says, its choices as a list, and where it is live."""
+def _static(text: str, call: str) -> str:
+    """A widget on paper: what it says, its choices as a list, where it is live, a picture."""
     first, *others = text.split("\n")
     lines = [f"<p><b>{html.escape(first)}</b></p>"]
     if _CHOICES.fullmatch(text):
@@ -255,7 +272,12 @@ def _static(text: str, live: str) -> str:
         lines.append(f"<ul>{items}</ul>")
     else:
         lines += [f"<p>{html.escape(line)}</p>" for line in others]
-    return f'<div class="widget">{"".join(lines)}<p class="live">{html.escape(live)}</p></div>'
+    lines.append(f'<p class="live">{WIDGETS[call]}</p>')
+    if call in SEEN:
+        name, alt = SEEN[call]
+        image = f'<img src="../_static/{name}" alt="{html.escape(alt)}">'
+        lines.append(f"<details><summary>One in use</summary>{image}</details>")
+    return f'<div class="widget">{"".join(lines)}</div>'
 
 
 def _toctree(pages: list[str], caption: str = "") -> str:

@@ -54,8 +54,9 @@ def visit(context, folder, name, **viewport):
     page.on("request", lambda request: asked.append(request.url))
     if viewport:
         page.set_viewport_size(viewport)
-    page.goto(f"file://{folder / name}")
-    if "?" in name:
+    path, _, query = name.partition("?")
+    page.goto(f"{(folder / path).as_uri()}?{query}")
+    if query:
         page.wait_for_function(SEARCHED)
     return page, [url for url in asked if not url.startswith(("file:", "data:"))]
 

@@ -130,6 +130,15 @@ def test_a_widget_is_shown_as_what_it_says_and_never_as_an_empty_box(tmp_path):
     assert "<b>What now?</b>" in data["text/html"]
     assert "<li>A · &lt;one&gt;</li><li>B · two</li>" in data["text/html"]
     assert "Live in JupyterLab" in data["text/html"]
+    assert "<img" not in data["text/html"]
+
+
+@pytest.mark.parametrize("call", site_pages.SEEN)
+def test_a_widget_that_is_more_than_its_text_is_shown_in_a_picture(tmp_path, call):
+    text = new_output("execute_result", {"text/plain": "Your goal: none."})
+    (data,), _ = shown(tmp_path, text, source=f"{call}program)")
+    (picture,) = re.findall(r'<img src="../_static/([^"]+)" alt="[^"]{80,}">', data["text/html"])
+    assert (tmp_path / "pages" / "_static" / picture).is_file()
 
 
 def test_links_in_an_outputs_html_are_those_of_the_site(tmp_path):
