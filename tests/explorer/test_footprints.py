@@ -282,3 +282,22 @@ def test_a_change_with_returning_that_is_read_to_its_end_is_merged():
     job = runs(f"{UPDATE} RETURNING value", SELECT, UPDATE)
     found = explore(Program("counter", [job, job], lambda end: True), merge=True)
     assert found.runs < found.schedules
+
+
+def test_the_first_use_of_a_lock_that_was_given_away_is_a_step():
+    def makes(items):
+        lock = threading.Lock()
+        with lock:
+            pass
+        items.put(lock)
+
+    def takes(items):
+        with items.get():
+            pass
+
+    steps = traced(makes, takes, share=lambda path: queue.Queue())
+    assert [f"{step.thread}: {step.label}" for step in steps] == [
+        "A: put into queue 1",
+        "B: get from queue 1",
+        "B: acquire lock 1",
+    ]

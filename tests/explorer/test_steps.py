@@ -332,6 +332,15 @@ def through_a_module(path):
     return Keeps
 
 
+class Named(Base):
+    pass
+
+
+def in_the_class_of_an_instance(path):
+    takes(NAMED.in_a_base_class, path)
+
+
+NAMED = Named()
 in_the_functions_own_attribute.lock = threading.RLock()
 KEPT = Keeps()
 
@@ -350,6 +359,7 @@ KEPT = Keeps()
         in_a_tuple_of_lists,
         in_an_inner_function,
         through_a_module,
+        in_the_class_of_an_instance,
     ],
     ids=lambda job: getattr(job, "__name__", "partial"),
 )

@@ -143,9 +143,8 @@ class Finishing(Protocol):
 class Worker(threading.Thread):
     """A real thread that plays one controlled thread after another, parked in between."""
 
-    def __init__(self, workers: WorkerPool) -> None:
+    def __init__(self) -> None:
         super().__init__(name="explorer", daemon=True)
-        self.workers = workers
         self.go = allocate_lock()
         self.go.acquire()
         self.thread: ControlledThread | None = None
@@ -179,7 +178,7 @@ class WorkerPool:
         thread.worker = worker
 
     def _hire(self) -> Worker:
-        worker = Worker(self)
+        worker = Worker()
         self.all.append(worker)
         return worker
 
