@@ -70,8 +70,8 @@ def connect(path, **options):
         # The one connection that writes is lent to one thread at a time, in turn.
         (Pool, 50),
         (TransactionLock, 50),
-        (Writer, 1200),
-        (lambda path: writer.Writer(path, backlog=1), 1200),
+        (Writer, 1300),
+        (lambda path: writer.Writer(path, backlog=1), 1300),
         (lambda path: writer.Writer(path, group=1), 2600),
     ],
     ids=["PerThread", "Pool", "TransactionLock", "Writer", "backlog 1", "group 1"],
@@ -113,9 +113,9 @@ def test_a_unit_that_was_cancelled_in_time_is_not_written():
         return strategy.submit(unit).cancel()
 
     def as_told(end):
-        return end.value == (1 if end.results["B"] else 2)
+        return end.value == (0 if end.results["A"] else 1)
 
-    exploration = explore(counter(write, cancel, invariant=as_told, share=Writer), reduce=True)
+    exploration = explore(counter(cancel, invariant=as_told, share=Writer))
     assert exploration.proved
     assert len(exploration.outcomes) == 2
 
