@@ -2,67 +2,51 @@
 
 from __future__ import annotations
 
-import atexit
 import copy
 import os
 import sqlite3
 import threading
-import traceback
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, suppress
-from functools import partial
-from time import monotonic
 from typing import Any
 
 try:
     from .settings import OutcomeUnknown, units
 except ImportError:  # this file alone
-    units = threading.local()
-
-    class OutcomeUnknown(RuntimeError):  # type: ignore[no-redef]
-        """Whether the unit of work is stored is not known: look before you run it again."""
-
+    units = threading.local()  # path -> a lock, held while this thread is in a unit of work for it
+    OutcomeUnknown = type("OutcomeUnknown", (RuntimeError,), {})  # type: ignore[misc, assignment]
 
 Unit = Callable[[sqlite3.Connection], Any]
-
-
-class _Job:
-    """A unit of work; when its group has been answered, `gate` is open and `done` is true."""
-
-    __slots__ = ("done", "error", "future", "gate", "result", "thread", "unit")
-
-    def __init__(self, unit: Unit, future: Future[Any] | None = None) -> None:
-        self.unit, self.future, self.thread = unit, future, threading.current_thread()
-        self.done, self.result = False, None
-        self.error: BaseException | None = None
-        self.gate: threading.Lock
+_LATER = AsyncIterator, Awaitable, Iterator
+#: A transaction that sets the number has been committed if the number is there after its end.
+_MARK = "CREATE TEMP TABLE last_group AS SELECT 0 AS number"
 
 
 class Writer:
     """A thread that owns the one connection that writes, and a queue of units of work.
 
-    They run in the order in which they come. Those that wait together are committed together,
-    each in a savepoint of its own, and answered after the COMMIT; if it fails they run again, one
-    by one, so none may send a message. `write` and `read` take a function of the connection and
-    return its result, `submit` a future. If they raise, nothing is stored, but for
-    `OutcomeUnknown` and Ctrl-C. A read runs in its own thread, on a connection opened for it.
+    Units run in the order in which they come. Those that wait together are committed together,
+    each in a savepoint of its own, and answered after the COMMIT. `write` and `read` take a
+    function of the connection and return its result, `submit` a future. If they raise, nothing
+    is stored, but for `OutcomeUnknown` and Ctrl-C. A read has a connection of its own.
 
     Args:
         path: the database file.
         connect: opens a connection as `sqlite3.connect` does; `Settings.open` is one.
         group: how many units are committed together at most.
-        backlog: how many submitted units may wait; then `submit` waits.
+        backlog: how many submitted units may be unanswered; then `submit` waits.
         timeout: seconds that `write` waits for its answer, `submit` for room, `close` for the end.
 
-    Limits: what waits when the process ends is not stored, and was not acknowledged: call `close`,
-    which does not wait for reads. At the interpreter's end it is called for you, within `timeout`;
-    an atexit function older than the Writer comes too late, and a child of ``multiprocessing`` may
-    have none. ``Connection.backup`` in a unit never ends: use `read`. What a unit sets on the
-    connection (``row_factory``, PRAGMAs, TEMP tables, attached files) stays: set it for all, in
-    `connect` (not an authorizer); ``autocommit`` has all later units refused. That the file was
-    replaced goes unnoticed.
+    Limits: if a group fails, its units run again, one by one: none may send a message. What waits
+    when the program ends is not stored, and was not acknowledged: call `close`. `OutcomeUnknown`
+    is also for a unit that ends its transaction (COMMIT, ROLLBACK, ``executescript``,
+    OR ROLLBACK); if it closes the connection after a COMMIT, its neighbours may be stored twice.
+    What it sets on the connection (``row_factory``, PRAGMAs, TEMP tables) stays, until a group
+    fails: do that for all, in `connect`. Give SQLite no function in Python to call: it may, when
+    Python is gone. A future's callback runs in the writer's thread, and may use no strategy for
+    this file. ``backup`` in a `write` never ends: use `read`. A replaced file goes unnoticed.
     """
 
     def __init__(
@@ -79,65 +63,57 @@ class Writer:
             raise ValueError(f"timeout counts seconds, from 0 on, not {timeout!r}")
         self._path, self._connect, self.timeout = os.path.realpath(path), connect, timeout
         self.group, self._room, self._pid = group, threading.Semaphore(backlog), os.getpid()
-        #: Size of a group -> how many groups of that size were committed.
-        self.group_sizes = Counter[int]()
-        self._jobs, self._running, self._last = deque[_Job](), list[_Job](), 1
-        # Whoever puts the job with number `_wanted` into the queue wakes the writer.
+        self._queue, self._running, self._closed = deque([_Group()]), _Group(), False
+        # Whoever makes a group as large as the last one wakes the writer.
         self._lock, self._wanted = threading.Lock(), 1
         self._changed = threading.Condition(self._lock)
-        self._gate = _locked()
-        self._closed, self._exits, self._connection = False, False, self._open()
+        self._connection, self._number = self._open(_MARK), 0
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._thread.start()
-        atexit.register(self._exit)
 
     def write(self, unit_of_work: Unit, /, timeout: float | None = None) -> Any:
         """Run it in a write transaction, and wait at most `timeout` seconds for its COMMIT."""
-        job, limit = _Job(unit_of_work), self.timeout if timeout is None else timeout
+        limit = self.timeout if timeout is None else timeout
         if not 0 <= limit <= threading.TIMEOUT_MAX:
             raise ValueError(f"timeout counts seconds, from 0 on, not {limit!r}")
-        deadline = monotonic() + limit
+        job = _Job(unit_of_work)
+        group = self._put(job)
         try:
-            self._put(job)
-            while not job.done:
-                gate = job.gate
-                if not gate.acquire(timeout=max(0.0, deadline - monotonic())):
-                    break
-                _unlock(gate)  # for the next thread: each wakes one, so they do not crowd
-        except BaseException:  # Ctrl-C, perhaps with the gate in hand
-            if not self._take_back(job) and job.done:
-                _unlock(job.gate)
-            raise
-        if not job.done and self._take_back(job):
+            group.gate.acquire(timeout=limit)
+        finally:  # after Ctrl-C, too
+            waits = not group.done and self._take_back(job, group)
+            if group.done:
+                group.let_through()  # the next thread: each wakes one, so they do not crowd
+        if waits:
             raise TimeoutError(f"not begun in {limit} s, and taken back: {self._busy()}")
-        if not job.done:  # nor in the last moment
+        if not group.done:
             raise OutcomeUnknown(f"not ended in {limit} s, may be stored yet: {self._busy()}")
-        if job.error is not None:
-            raise job.error
-        return job.result
+        return job.answer()
 
     def submit(self, unit_of_work: Unit, /) -> Future[Any]:
         """Put it in the queue; the future answers after the COMMIT."""
         self._check()
-        limit = 0.0 if threading.current_thread() is self._thread else self.timeout
-        if not self._room.acquire(timeout=limit):
-            raise TimeoutError(f"the queue was full for {limit} s: {self._busy()}")
+        if not self._room.acquire(timeout=self.timeout):
+            raise TimeoutError(f"the queue was full for {self.timeout} s: {self._busy()}")
         future = Future[Any]()
+        future.add_done_callback(lambda _: self._room.release())
         try:
             self._put(_Job(unit_of_work, future))
         except BaseException:
-            self._room.release()
+            future.cancel()  # and leave the room to others
             raise
         return future
 
     def read(self, unit_of_work: Unit, /) -> Any:
         """Run it here and now against one snapshot; it cannot write."""
         self._check()
-        if self._closed and not self._exits:
+        if self._closed:
             raise RuntimeError("this Writer has ended: make a new one")
-        with closing(_open(self._path, self._connect)) as connection:
-            connection.execute("PRAGMA query_only = 1")
-            return _transact(self._path, connection, "BEGIN", unit_of_work)
+        job = _Job(unit_of_work)
+        mark = units.__dict__.setdefault(self._path, threading.Lock())
+        with mark, closing(self._open("PRAGMA query_only = 1")) as connection:
+            job.run(connection)
+        return job.answer()
 
     def close(self) -> None:
         """Finish what waits, and end the thread; later units raise."""
@@ -148,203 +124,154 @@ class Writer:
         self._thread.join(self.timeout)
         if self._thread.is_alive():
             raise TimeoutError(f"still writing after {self.timeout} s: {self._busy()}")
-        atexit.unregister(self._exit)
-
-    def _exit(self) -> None:
-        """SQLite must not ask the authorizer once Python is gone: end the thread before."""
-        if os.getpid() == self._pid:
-            self._exits = True
-            self.close()
-
-    def _open(self) -> sqlite3.Connection:
-        connection = _open(self._path, self._connect)
-        # Units share a transaction: inside of one BEGIN, COMMIT and ROLLBACK are refused.
-        transaction, path = sqlite3.SQLITE_TRANSACTION, self._path
-        connection.set_authorizer(lambda action, *_: action == transaction and _mark(path).locked())
-        return connection
 
     def _check(self) -> None:
         if os.getpid() != self._pid:
             raise RuntimeError("made before a fork: make a strategy in each process")
-        if _mark(self._path).locked():
+        if (mark := units.__dict__.get(self._path)) and mark.locked():
             raise RuntimeError("a unit of work within another: pass on the outer one's connection")
 
     def _busy(self) -> str:
-        jobs = [*self._running, *self._jobs]
+        jobs = [job for group in [self._running, *self._queue] for job in group.jobs]
         return "units of thread " + ", ".join(job.thread.name for job in jobs)
 
-    def _put(self, job: _Job) -> None:
-        self._check()
-        if job.future is None and job.thread is self._thread:
-            raise RuntimeError("a future's callback may submit, but not wait for its own thread")
-        with self._lock:
-            if not self._closed:
-                job.gate = self._gate
-                self._jobs.append(job)
-                if len(self._jobs) == self._wanted:
-                    self._changed.notify()
-                return
-        if self._exits and job.thread.daemon:
-            raise SystemExit  # of this thread alone, without a word
-        raise RuntimeError("this Writer has ended: make a new one")
+    def _open(self, first: str) -> sqlite3.Connection:
+        connection = self._connect(self._path, isolation_level=None, check_same_thread=False)
+        connection.isolation_level = None  # whatever `connect` made of it: Python begins nothing
+        connection.execute(first)
+        return connection
 
-    def _take_back(self, job: _Job) -> bool:
+    def _put(self, job: _Job) -> _Group:
+        self._check()
         with self._lock:
-            waits = job in self._jobs
-            if waits:
-                self._jobs.remove(job)
+            if self._closed:
+                raise RuntimeError("this Writer has ended: make a new one")
+            if len(self._queue[-1].jobs) == self.group:
+                self._queue.append(_Group())
+            group = self._queue[-1]
+            group.jobs.append(job)
+            if len(group.jobs) >= self._wanted:
+                self._changed.notify()
+            return group
+
+    def _take_back(self, job: _Job, group: _Group) -> bool:
+        with self._lock:
+            if waits := group in self._queue:
+                group.jobs.remove(job)
             return waits
 
     def _work(self) -> None:
-        death: BaseException | None = None
-        try:
-            while self._fill():
-                self._commit(self._running)
-                self._answer(self._running)
-        except BaseException as error:
-            death = error
-        with self._lock:
-            self._closed = True
-        for job in self._running:
-            job.error = OutcomeUnknown(f"the writer died of {death!r}: the unit may be stored")
-        for job in self._jobs:
-            if job.future is not None:
-                self._room.release()
-            job.error = RuntimeError(f"the writer died of {death!r}: the unit is not stored")
-        self._answer(self._running)
-        self._answer(self._jobs)
+        units.__dict__.setdefault(self._path, threading.Lock()).acquire()  # callbacks included
+        while group := self._next():
+            try:
+                self._commit(group.jobs)
+            except BaseException as error:
+                for job in group.jobs:
+                    job.error = OutcomeUnknown(f"the writer met {error!r}: it may be stored")
+            group.done = True
+            group.let_through()
+            for job in group.jobs:
+                if job.future is not None:
+                    job.tell(job.future)
         self._connection.close()
 
-    def _fill(self) -> bool:
+    def _next(self) -> _Group | None:
         """Wait for jobs, and half a millisecond for as many as there were in the last group."""
         with self._lock:
             self._wanted = 1
-            while not self._jobs and not self._closed:
-                self._changed.wait()
-            self._wanted = min(self._last, self.group)
-            if len(self._jobs) < self._wanted and not self._closed:
+            self._changed.wait_for(lambda: self._queue[0].jobs or self._closed)
+            if not self._queue[0].jobs:
+                return None
+            self._wanted = len(self._running.jobs)
+            if len(self._queue[0].jobs) < self._wanted:
                 self._changed.wait(0.0005)
-            self._wanted = 0
-            while self._jobs and len(self._running) < self.group:
-                job = self._jobs.popleft()
-                if job.future is not None:
-                    self._room.release()
-                if job.future is None or job.future.set_running_or_notify_cancel():
-                    self._running.append(job)
-            self._last, self._gate = len(self._running), _locked()
-            for job in self._jobs:  # those that are left wait for the next group
-                job.gate = self._gate
-            return bool(self._running) or not self._closed
+            group = self._running = self._queue.popleft()
+            if not self._queue:
+                self._queue.append(_Group())
+        futures = ((job, job.future) for job in group.jobs)
+        group.jobs = [job for job, f in futures if f is None or f.set_running_or_notify_cancel()]
+        return group
 
     def _commit(self, jobs: list[_Job]) -> None:
-        if not jobs:  # all were cancelled
-            return
+        """Run them in one transaction; those that a neighbour undoes run again, each alone."""
+        self._number += 1
+        ran = 0
         try:
-            _transact(self._path, self._connection, "BEGIN IMMEDIATE", partial(self._run, jobs))
-            self.group_sizes[len(jobs)] += 1
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("UPDATE temp.last_group SET number = ?", [self._number])
+            for job in jobs:
+                job.run(self._connection)
+                ran += 1
+            self._connection.execute("COMMIT")
         except BaseException as error:
-            self._explain(jobs, error)
+            is_busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+            for job in jobs[ran + 1 :] if self._is_stored() else jobs:
+                if is_busy or len(jobs) == 1:
+                    job.error = job.error or copy.copy(error)  # each thread raises one of its own
+                elif job.error is not error:
+                    self._commit([job])
 
-    def _explain(self, jobs: list[_Job], error: BaseException) -> None:
-        """Run the jobs of a group that failed one by one, if that may help; tell them if not."""
-        if isinstance(error, sqlite3.ProgrammingError):  # a unit may have closed it
-            self._connection.close()
-            self._connection = self._open()
-        others = [job for job in jobs if job.error is not error]
-        is_busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-        unknown = isinstance(error, OutcomeUnknown) and len(others) == len(jobs)
-        for job in others:
-            if len(jobs) == 1 or is_busy or unknown:
-                job.error, error = error, copy.copy(error)  # each thread raises one of its own
-            else:
-                self._commit([job])
+    def _is_stored(self) -> bool:
+        """Whether the last group was committed after all; opens a new connection."""
+        found = []
+        with closing(self._connection) as last, suppress(sqlite3.Error):  # or it is closed
+            if last.in_transaction:
+                last.execute("ROLLBACK")
+            sql = "SELECT number FROM temp.last_group WHERE number = ?"
+            found = last.execute(sql, [self._number]).fetchall()
+        self._connection = self._open(_MARK)
+        return bool(found)
 
-    def _run(self, jobs: list[_Job], connection: sqlite3.Connection) -> None:
-        for job in jobs:
-            job.error = None
-            connection.execute("SAVEPOINT unit_of_a_group")
+
+class _Group:
+    """Jobs that are committed together, and the gate at which their threads wait."""
+
+    def __init__(self) -> None:
+        self.jobs, self.done, self.gate = list[_Job](), False, threading.Lock()
+        self.gate.acquire()
+
+    def let_through(self) -> None:
+        try:  # noqa: SIM105 (suppress takes ten times as long)
+            self.gate.release()
+        except RuntimeError:  # after Ctrl-C: another thread has done it
+            pass
+
+
+class _Job:
+    """A unit of work, and what became of it."""
+
+    def __init__(self, unit: Unit, future: Future[Any] | None = None) -> None:
+        self.unit, self.future, self.thread = unit, future, threading.current_thread()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Run it in a savepoint: if that is gone at the end, so is the transaction."""
+        self.error = None
+        connection.execute("SAVEPOINT unit_of_work")
+        try:
             try:
-                job.result = _call(connection, job.unit)
+                self.result = self.unit(connection)
+                if self.result is not None and isinstance(self.result, _LATER):
+                    kind, self.result = type(self.result).__name__, None  # keeps a lock
+                    raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")
             except BaseException as error:
-                job.error = error
-                traceback.clear_frames(error.__traceback__)  # a half-read cursor keeps a lock
-                if not connection.in_transaction:
-                    raise
-                connection.execute("ROLLBACK TO unit_of_a_group")
-            connection.execute("RELEASE unit_of_a_group")
+                self.error = error
+                connection.execute("ROLLBACK TO unit_of_work")
+            connection.execute("RELEASE unit_of_work")
+        except sqlite3.Error as error:
+            cause = self.error or error
+            self.error = OutcomeUnknown(f"its transaction ended, maybe stored: {cause}")
+            raise self.error from cause
 
-    def _answer(self, jobs: list[_Job] | deque[_Job]) -> None:
-        for job in jobs:
-            job.done = True
-        for gate in {job.gate for job in jobs}:
-            _unlock(gate)
-        for job in jobs:
-            if job.future is None:
-                continue
-            with suppress(BaseException):  # what a callback raises is no business of the others
-                if job.error is None:
-                    job.future.set_result(job.result)
-                else:
-                    job.future.set_exception(job.error)
-        jobs.clear()
+    def answer(self) -> Any:
+        if self.error is not None:
+            raise self.error
+        return self.result
 
-
-def _locked() -> threading.Lock:
-    lock = threading.Lock()
-    lock.acquire()
-    return lock
-
-
-def _unlock(lock: threading.Lock) -> None:
-    try:  # noqa: SIM105 (suppress takes ten times as long)
-        lock.release()
-    except RuntimeError:  # after Ctrl-C: another thread has done it
-        pass
-
-
-def _open(path: str, connect: Callable[..., sqlite3.Connection]) -> sqlite3.Connection:
-    connection = connect(path, isolation_level="IMMEDIATE", check_same_thread=False)
-    if getattr(connection, "autocommit", -1) != -1:
-        connection.close()
-        raise ValueError("open it without autocommit, with which commit() may do nothing")
-    return connection
-
-
-def _mark(path: str) -> threading.Lock:
-    """Locked while this thread is in a unit of work for `path`, by whichever strategy."""
-    marks = units.__dict__
-    mark: threading.Lock = marks.get(path) or marks.setdefault(path, threading.Lock())
-    return mark
-
-
-def _transact(path: str, connection: sqlite3.Connection, begin: str, unit: Unit) -> Any:
-    """Run `unit` between BEGIN and COMMIT; after any exception ROLLBACK."""
-    commits = False
-    try:
-        connection.execute(begin)
-        with _mark(path):  # Ctrl-C cannot come in between
-            result = _call(connection, unit)
-        commits = True
-        connection.commit()  # not as a statement: a unit would find it in the cache, allowed
-        return result
-    except BaseException as error:
-        if connection.in_transaction:
-            connection.rollback()
-        elif commits and isinstance(error, sqlite3.Error):
-            raise OutcomeUnknown(f"the transaction ended, and may be stored: {error}") from error
-        raise
-
-
-def _call(connection: sqlite3.Connection, unit: Unit) -> Any:
-    try:
-        result = unit(connection)
-    except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_AUTH:
-            error.add_note("leave BEGIN, commit() and rollback() to the strategy")
-        raise
-    if not connection.in_transaction:
-        raise OutcomeUnknown("transaction ended: let SQLite's errors out of the unit")
-    if result is not None and isinstance(result, (AsyncIterator, Awaitable, Iterator)):
-        kind, result = type(result).__name__, None  # a cursor would keep its lock
-        raise TypeError(f"fetch the rows inside the unit of work: it returned a {kind}")
-    return result
+    def tell(self, future: Future[Any]) -> None:
+        with suppress(BaseException):  # what a callback raises is no business of the others
+            if self.error is None:
+                future.set_result(self.result)
+            else:
+                future.set_exception(self.error)

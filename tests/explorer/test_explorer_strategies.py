@@ -70,8 +70,8 @@ def connect(path, **options):
         # The one connection that writes is lent to one thread at a time, in turn.
         (Pool, 50),
         (TransactionLock, 50),
-        (Writer, 1200),
-        (lambda path: writer.Writer(path, backlog=1), 1200),
+        (Writer, 1300),
+        (lambda path: writer.Writer(path, backlog=1), 1300),
         pytest.param(lambda path: writer.Writer(path, group=1), 2600, marks=pytest.mark.slow),
     ],
     ids=["PerThread", "Pool", "TransactionLock", "Writer", "backlog 1", "group 1"],

@@ -116,8 +116,8 @@ MUTATIONS = [
         "groups-of-one-in-program-3",
         "each-program-has-what-it-requires",
         WRITER,
-        "while self._jobs and len(self._running) < self.group:",
-        "while self._jobs and not self._running:",
+        "if len(self._queue[-1].jobs) == self.group:",
+        "if self._queue[-1].jobs:",
         WHICH_FIX_SOLVED,
     ),
     change(

@@ -381,7 +381,7 @@ def test_a_crash_is_rolled_back_before_readers_look(path):
 # -- a unit that ends its own transaction ------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [TransactionLock, PerThread, Pool])
+@pytest.mark.parametrize("make", [TransactionLock, PerThread, Pool, Writer])
 def test_what_is_busy_after_its_own_commit_is_not_run_again(path, make):
     runs = []
 
@@ -398,7 +398,7 @@ def test_what_is_busy_after_its_own_commit_is_not_run_again(path, make):
     assert len(runs) == 1 == stored(path)
 
 
-@pytest.mark.parametrize("make", [TransactionLock, PerThread, Pool])
+@pytest.mark.parametrize("make", [TransactionLock, PerThread, Pool, Writer])
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12 has brought autocommit")
 @pytest.mark.parametrize("value", [True, False])
 def test_autocommit_that_a_unit_sets_loses_nobody_elses_work(path, make, value):
@@ -414,7 +414,7 @@ def test_autocommit_that_a_unit_sets_loses_nobody_elses_work(path, make, value):
             assert strategy.write(increment) == before + number == stored(path)
 
 
-@pytest.mark.parametrize("make", [TransactionLock, PerThread, Pool])
+@pytest.mark.parametrize("make", [TransactionLock, PerThread, Pool, Writer])
 def test_python_begins_nothing_whatever_connect_makes_of_it(path, make):
     def connect(*arguments, isolation_level, **options):
         return sqlite3.connect(*arguments, **options)
@@ -457,7 +457,7 @@ def test_an_interruption_at_any_place_leaves_the_strategy_fit(tmp_path, make, ca
 # -- what is set for all -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [TransactionLock, PerThread, Pool])
+@pytest.mark.parametrize("make", [TransactionLock, PerThread, Pool, Writer])
 def test_connect_sets_what_every_unit_is_to_find(path, make):
     def connect(*arguments, **options):
         connection = FAST.open(*arguments, **options)

@@ -1,20 +1,21 @@
 """The writer: order, groups, answers, back-pressure, patience, death."""
 
-import concurrent.futures
 import contextlib
+import functools
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import closing
 
 import pytest
 from protocol import AT_ONCE, Failing, Held, Thread, create, increment, look, stored, until
 
 from helpers.strategies import OutcomeUnknown, Writer
-from helpers.strategies.writer import _Job, _unlock
+from helpers.strategies.writer import _Group
 
 
 @pytest.fixture
@@ -39,6 +40,30 @@ def insert(number):
     )
 
 
+class Counting(sqlite3.Connection):
+    """Counts how many units were committed together."""
+
+    sizes, units = Counter(), 0
+
+    def execute(self, sql, *parameters):
+        self.units += sql == "SAVEPOINT unit_of_work"
+        rows = super().execute(sql, *parameters)
+        if sql == "COMMIT":
+            self.sizes[self.units] += 1
+            self.units = 0
+        return rows
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """Size of a group -> how many groups of that size a `counting` Writer has committed."""
+    monkeypatch.setattr(Counting, "sizes", Counter())
+    return Counting.sizes
+
+
+counting = functools.partial(sqlite3.connect, factory=Counting)
+
+
 def order(path):
     with closing(sqlite3.connect(path)) as connection:
         return [text for (text,) in connection.execute("SELECT text FROM item ORDER BY id")]
@@ -56,9 +81,10 @@ def test_nothing_is_answered_before_the_commit(path):
     asked = []
 
     class Watched(sqlite3.Connection):
-        def commit(self):
-            asked.append([future.done() for future in futures])
-            super().commit()
+        def execute(self, sql, *parameters):
+            if sql == "COMMIT":
+                asked.append([future.done() for future in futures])
+            return super().execute(sql, *parameters)
 
     with closing(Writer(path, lambda *a, **k: sqlite3.connect(*a, factory=Watched, **k))) as writer:
         futures = []
@@ -80,13 +106,19 @@ def test_a_callback_that_raises_does_not_end_the_writer(writer, error):
     assert writer.write(increment) == 3
 
 
-def test_a_callback_is_refused_a_write_only_inside_a_unit(writer):
-    answers = []
+def test_a_callback_that_would_wait_for_its_own_thread_is_refused_at_once(writer):
+    refused = []
+
+    def callback(_):
+        for call in (writer.write, writer.submit, writer.read, lambda unit: writer.close()):
+            with pytest.raises(RuntimeError, match="within another"):
+                call(increment)
+            refused.append(call)
+
     with Held(writer):
-        future = writer.submit(increment)
-        future.add_done_callback(lambda _: answers.append(writer.submit(increment)))
-    until(lambda: answers)
-    assert answers[0].result(20) == 2
+        writer.submit(increment).add_done_callback(callback)
+    until(lambda: len(refused) == 4)
+    assert writer.write(increment) == 2
 
 
 def test_a_unit_that_has_not_begun_can_be_cancelled(writer, path):
@@ -113,53 +145,84 @@ def test_units_run_in_the_order_of_submission(writer, path):
     assert order(path) == [str(number) for number in range(20)]
 
 
-def test_what_waits_together_is_committed_together_up_to_a_limit(path):
-    with closing(Writer(path, group=4)) as writer:
+def test_what_waits_together_is_committed_together_up_to_a_limit(path, sizes):
+    with closing(Writer(path, counting, group=4)) as writer:
         with Held(writer):
             futures = [writer.submit(increment) for _ in range(10)]
         assert [future.result(20) for future in futures] == list(range(1, 11))
-        until(lambda: writer.group_sizes == {1: 1, 4: 2, 2: 1})
+    assert sizes == {1: 1, 4: 2, 2: 1}
 
 
-def test_one_unit_of_a_group_that_raises_takes_back_its_own_work_only(writer, path):
-    def ends(connection):
-        increment(connection)
-        connection.commit()
-
+def test_one_unit_of_a_group_that_raises_takes_back_its_own_work_only(path, sizes):
     def later(connection):
         increment(connection)
         return connection.execute("SELECT 1")
 
-    with Held(writer):
-        futures = [writer.submit(u) for u in (increment, fails, increment, ends, later, increment)]
-    errors = [type(future.exception(20)) for future in futures]
+    with closing(Writer(path, counting)) as writer:
+        with Held(writer):
+            futures = [writer.submit(u) for u in (increment, fails, increment, later, increment)]
+        errors = [type(future.exception(20)) for future in futures]
     none = type(None)
-    assert errors == [none, ValueError, none, sqlite3.DatabaseError, TypeError, none]
+    assert errors == [none, ValueError, none, TypeError, none]
     assert stored(path) == 3
-    assert writer.group_sizes == {1: 1, 6: 1}
+    assert sizes == {1: 1, 5: 1}
 
 
-def test_a_unit_that_ends_the_transaction_of_its_group_harms_no_other(writer, path):
-    def conflict(connection):
+def conflicts(connection):
+    connection.execute("INSERT OR ROLLBACK INTO item VALUES (1, 'a'), (1, 'b')")
+
+
+def conflicts_unnoticed(connection):
+    with contextlib.suppress(sqlite3.IntegrityError):
+        conflicts(connection)
+
+
+def commits_and_begins(connection):
+    connection.commit()
+    connection.execute("BEGIN")
+
+
+def keeps_a_cursor(connection):
+    keeps_a_cursor.rows = connection.execute(
+        "INSERT INTO item VALUES (1, ''), (2, '') RETURNING id"
+    )
+    next(keeps_a_cursor.rows)
+
+
+def names_its_rows(connection):
+    connection.row_factory = lambda cursor, row: None
+    connection.commit()
+
+
+@pytest.mark.parametrize(
+    ("end", "its_own"),
+    [
+        (lambda connection: connection.commit(), 1),
+        (commits_and_begins, 1),
+        (lambda connection: connection.commit() or int("no"), 1),
+        (names_its_rows, 1),
+        (lambda connection: connection.rollback(), 0),
+        (conflicts, 0),
+        (conflicts_unnoticed, 0),
+        (keeps_a_cursor, 0),
+        (lambda connection: connection.close(), 0),
+    ],
+)
+def test_a_unit_that_ends_the_transaction_of_its_group_harms_no_other(writer, path, end, its_own):
+    """It gets no neighbour lost, or stored twice, or told wrongly."""
+
+    def unit(connection):
         increment(connection)
-        connection.execute("INSERT OR ROLLBACK INTO item VALUES (1, 'a'), (1, 'b')")
+        end(connection)
 
     with Held(writer):
-        futures = [writer.submit(unit) for unit in (increment, conflict, increment)]
-    assert [type(f.exception(20)) for f in futures] == [
-        type(None),
-        sqlite3.IntegrityError,
-        type(None),
-    ]
-    assert stored(path) == 2
-
-
-def test_a_unit_that_closes_the_connection_of_its_group_harms_no_other(writer, path):
-    with Held(writer):
-        futures = [writer.submit(u) for u in (increment, lambda c: c.close(), increment)]
+        futures = [writer.submit(u) for u in (increment, fails, unit, increment, fails, increment)]
     errors = [future.exception(20) for future in futures]
-    assert [type(error) for error in errors] == [type(None), sqlite3.ProgrammingError, type(None)]
-    assert stored(path) == 2
+    none = type(None)
+    assert [type(e) for e in errors] == [none, ValueError, OutcomeUnknown, none, ValueError, none]
+    assert isinstance(errors[2].__cause__, (sqlite3.Error, ValueError))
+    assert stored(path) == 3 + its_own
+    assert writer.write(increment) == 4 + its_own == stored(path)
 
 
 def test_a_group_that_cannot_be_committed_is_committed_one_by_one(path):
@@ -180,7 +243,7 @@ def test_a_group_that_cannot_be_committed_is_committed_one_by_one(path):
     assert stored(path) == 2
 
 
-def test_after_a_commit_of_unknown_outcome_no_unit_of_the_group_runs_again(path):
+def test_after_a_commit_that_was_done_and_failed_all_the_same_no_unit_runs_again(path):
     def connect(*arguments, **options):
         return sqlite3.connect(*arguments, factory=Failing, **options)
 
@@ -189,9 +252,7 @@ def test_after_a_commit_of_unknown_outcome_no_unit_of_the_group_runs_again(path)
             futures = [writer.submit(increment) for _ in range(3)]
             Failing.done = True
             writer.submit(lambda connection: setattr(Failing, "failing", True))
-        errors = [future.exception(20) for future in futures]
-        assert [type(error) for error in errors] == [OutcomeUnknown] * 3
-        assert len(set(map(id, errors))) == 3
+        assert [future.result(20) for future in futures] == [1, 2, 3]
         assert stored(path) == 3
         assert writer.write(increment) == 4
 
@@ -212,8 +273,8 @@ def test_a_database_that_is_locked_fails_each_group_once(path):
         assert writer.write(increment) == 1
 
 
-def test_a_group_waits_for_the_threads_of_the_last_one_and_not_long(path):
-    with closing(Writer(path)) as writer:
+def test_a_group_waits_for_the_threads_of_the_last_one_and_not_long(path, sizes):
+    with closing(Writer(path, counting)) as writer:
         with Held(writer):
             futures = [writer.submit(increment) for _ in range(30)]
         assert futures[-1].result(20) == 30
@@ -221,18 +282,17 @@ def test_a_group_waits_for_the_threads_of_the_last_one_and_not_long(path):
         for _ in range(20):
             writer.write(increment)
         assert time.monotonic() - began < AT_ONCE
-        # The first of them waited for thirty, in vain, and the others for one.
-        assert writer.group_sizes == {1: 21, 30: 1}
+    # The first of them waited for thirty, in vain, and the others for one.
+    assert sizes == {1: 21, 30: 1}
 
 
-def test_threads_that_come_back_share_their_commits(path):
-    with closing(Writer(path)) as writer:
+def test_threads_that_come_back_share_their_commits(path, sizes):
+    with closing(Writer(path, counting)) as writer:
         threads = [Thread(lambda: [writer.write(increment) for _ in range(50)]) for _ in range(8)]
         for thread in threads:
             thread.get()
-        groups = writer.group_sizes.total()
     assert stored(path) == 400
-    assert groups < 200
+    assert sizes.total() < 200
 
 
 # -- patience ----------------------------------------------------------------------------------
@@ -268,10 +328,10 @@ def test_an_answer_in_the_last_moment_is_an_answer(writer, monkeypatch):
     """The wait ends in vain, and the answer is there when the unit is to be taken back."""
     take_back = Writer._take_back
 
-    def late(self, job):
+    def late(self, job, group):
         end.set()
-        until(lambda: job.done)
-        return take_back(self, job)
+        until(lambda: group.done)
+        return take_back(self, job, group)
 
     def slow(connection):
         assert end.wait(20)
@@ -320,30 +380,6 @@ def test_a_submission_that_is_refused_takes_no_room(path):
             with pytest.raises(RuntimeError, match="within another"):
                 writer.write(lambda connection: writer.submit(increment))
         assert writer.submit(increment).result(20) == 1
-
-
-def test_a_callback_may_not_wait_for_its_own_thread(path):
-    refused = []
-
-    def ask(call, **options):
-        def callback(_):
-            began = time.monotonic()
-            try:
-                call(increment, **options)
-            except (RuntimeError, TimeoutError) as error:
-                refused.append((type(error).__name__, time.monotonic() - began < 5))
-
-        return callback
-
-    with closing(Writer(path, backlog=2)) as writer:
-        with Held(writer):
-            future = writer.submit(increment)
-            future.add_done_callback(ask(writer.write))
-            for _ in range(3):  # one more than there is room for
-                future.add_done_callback(ask(writer.submit))
-        assert future.result(20) == 1
-        until(lambda: len(refused) == 2)
-    assert refused == [("RuntimeError", True), ("TimeoutError", True)]
 
 
 @pytest.mark.parametrize("timeout", [-1, float("inf"), float("nan")])
@@ -418,38 +454,33 @@ class Dies(Writer):
         raise MemoryError("no memory left")
 
 
-def test_a_dead_writer_tells_all_who_wait_what_became_of_them(path):
-    with closing(Dies(path, group=1)) as writer:
+def test_whatever_the_writer_meets_all_who_wait_are_told(path):
+    with closing(Dies(path)) as writer:
         with writer._changed:  # so that both are there when it begins
             threads = [Thread(writer.write, increment) for _ in range(2)]
-            until(lambda: all(thread.is_alive() for thread in threads))
-        errors = []
         for thread in threads:
-            with pytest.raises(RuntimeError) as caught:
+            with pytest.raises(OutcomeUnknown, match="no memory left"):
                 thread.get()
-            errors.append(caught.value)
-        until(lambda: not writer._thread.is_alive())
-        for call in (writer.write, writer.read, writer.submit):
-            with pytest.raises(RuntimeError, match="has ended"):
-                call(increment)
-    assert isinstance(min(errors, key=lambda e: type(e) is RuntimeError), OutcomeUnknown)
-    assert all("no memory left" in str(error) or "has ended" in str(error) for error in errors)
-    assert stored(path) == 0
+        assert isinstance(writer.submit(increment).exception(20), OutcomeUnknown)
 
 
-def test_what_waited_when_the_writer_died_is_told_that_it_is_not_stored(path):
-    with closing(Dies(path, group=1)) as writer:
-        with writer._changed:
-            futures = [concurrent.futures.Future() for _ in range(2)]
-            for future in futures:
-                job = _Job(increment, future)
-                job.gate = writer._gate
-                writer._jobs.append(job)
-            writer._changed.notify()
-        errors = [future.exception(20) for future in futures]
-    assert [type(error) for error in errors] == [OutcomeUnknown, RuntimeError]
-    assert "may be stored" in str(errors[0])
-    assert "is not stored" in str(errors[1])
+def test_a_file_that_can_no_longer_be_opened_is_told_and_tried_again(path):
+    refuses = False
+
+    def connect(*arguments, **options):
+        if refuses:
+            raise sqlite3.OperationalError("unable to open database file")
+        return sqlite3.connect(*arguments, **options)
+
+    with closing(Writer(path, connect)) as writer:
+        refuses = True
+        for unit in (lambda connection: connection.close(), increment):
+            with pytest.raises(OutcomeUnknown, match="unable to open"):
+                writer.write(unit)
+        refuses = False
+        with pytest.raises(sqlite3.ProgrammingError):
+            writer.write(increment)
+        assert writer.write(increment) == 1 == stored(path)
 
 
 def test_ctrl_c_while_waiting_takes_the_unit_back(path):
@@ -478,12 +509,12 @@ writer.close()
 
 def test_ctrl_c_with_the_gate_in_hand_keeps_no_other_thread_waiting(writer, monkeypatch):
     """Two units of one group wait at its gate; whoever comes through first is interrupted."""
-    unlock, not_yet = _unlock, threading.Lock()
+    let_through, not_yet = _Group.let_through, threading.Lock()
 
-    def pressed_once(gate):
+    def pressed_once(group):
+        let_through(group)  # `finally` is left to the end
         if threading.current_thread() in pair and not_yet.acquire(blocking=False):
             raise KeyboardInterrupt
-        unlock(gate)
 
     def both_wait():
         with pytest.raises(TimeoutError) as told:
@@ -493,7 +524,7 @@ def test_ctrl_c_with_the_gate_in_hand_keeps_no_other_thread_waiting(writer, monk
     with Held(writer):
         pair = [Thread(writer.write, increment, name=name) for name in "AB"]
         until(both_wait)
-        monkeypatch.setattr("helpers.strategies.writer._unlock", pressed_once)
+        monkeypatch.setattr(_Group, "let_through", pressed_once)
     for thread in pair:
         thread.join(10)
     assert not any(thread.is_alive() for thread in pair)
@@ -515,9 +546,9 @@ def test_bad_numbers_are_refused(path, options):
         Writer(path, **options)
 
 
-def test_the_group_of_a_thousand_jobs_is_as_large_as_its_limit(path):
-    with closing(Writer(path, group=10**6)) as writer:
+def test_the_group_of_a_thousand_jobs_is_as_large_as_its_limit(path, sizes):
+    with closing(Writer(path, counting, group=10**6)) as writer:
         with Held(writer):
             futures = [writer.submit(insert(number)) for number in range(1000)]
         assert sum(future.result(20) for future in futures) == 1000
-        assert writer.group_sizes == {1: 1, 1000: 1}
+    assert sizes == {1: 1, 1000: 1}
