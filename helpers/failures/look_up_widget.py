@@ -43,9 +43,8 @@ class LookUp:
     def _show(self) -> None:
         self.diagnosis = diagnose(self.area.value, **self.answers)
         told = ", ".join(f"{key}: {answer}" for key, answer in self.answers.items())
-        self.output.value = self.diagnosis._repr_html_() + (
-            f"<p>You said: {html.escape(told)}</p>" if told else ""
-        )
+        said = f"<p>You said: {html.escape(told)}</p>" if told else ""
+        self.output.value = said + self.diagnosis._repr_html_()
         self.choices.children = self._buttons(self.diagnosis.question)
 
     def _buttons(self, question: Question | None) -> list[Any]:

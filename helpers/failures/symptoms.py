@@ -198,7 +198,8 @@ def _full(entry: Entry) -> str:
     cause, fix, link, source = map(html.escape, (entry.cause, entry.fix, entry.link, entry.source))
     return (
         f"<b>{html.escape(entry.id)}</b> ({html.escape(entry.raiser)})<br>{cause}<br>"
-        f'<i>Fix:</i> {fix}<br><a href="{link}">{link}</a>, <a href="{source}">source</a>'
+        f'<i>Fix:</i> {fix}<br><a href="{link}"><u>{link}</u></a>, '
+        f'<a href="{source}"><u>source</u></a>'
     )
 
 
