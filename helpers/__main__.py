@@ -19,7 +19,7 @@ COMMANDS = {
     "explore": "run your own functions in every order of their SQL calls",
     "scenarios": "explore every scenario, compare with theory",
     "doctor": "check this installation and say what fixes it",
-    "diagnose": "say what an error on standard input means",
+    "diagnose": "say what an error in a file or on standard input means",
     "survey": "run every failure on each Python and write the table",
     "refresh": "run notebooks again and store their outputs",
     "workshop": "make a learner's copy without outputs and answers, or reset a notebook in it",

@@ -24,10 +24,10 @@ from helpers.failures.registry import (
     table,
     this_build,
 )
-from helpers.failures.symptoms import QUESTIONS, Diagnosis, diagnose
+from helpers.failures.symptoms import QUESTIONS, UNKNOWN, Diagnosis, Question, diagnose
 
 __all__ = [
-    "ABSENT", "ALWAYS", "CHILD", "FAILURES", "HERE", "NEVER", "OFTEN", "QUESTIONS", "Build",
-    "Diagnosis", "Failure", "Report", "diagnose", "find", "here", "look_up", "run", "symptoms",
-    "table", "this_build", "transaction_control",
+    "ABSENT", "ALWAYS", "CHILD", "FAILURES", "HERE", "NEVER", "OFTEN", "QUESTIONS", "UNKNOWN",
+    "Build", "Diagnosis", "Failure", "Question", "Report", "diagnose", "find", "here", "look_up",
+    "run", "symptoms", "table", "this_build", "transaction_control",
 ]  # fmt: skip

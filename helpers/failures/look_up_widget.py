@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from helpers.failures.symptoms import Diagnosis, Question, diagnose
+from helpers.failures.symptoms import UNKNOWN, Diagnosis, Question, diagnose
 
 
 class LookUp:
@@ -44,9 +44,8 @@ class LookUp:
     def _show(self) -> None:
         self.diagnosis = diagnose(self.area.value, **self.answers)
         told = ", ".join(f"{key}: {answer}" for key, answer in self.answers.items())
-        self.output.value = self.diagnosis._repr_html_() + (
-            f"<p>You said: {html.escape(told)}</p>" if told else ""
-        )
+        said = f"<p>You said: {html.escape(told)}</p>" if told else ""
+        self.output.value = said + self.diagnosis._repr_html_()
         self.choices.children = self._buttons(self.diagnosis.question)
 
     def _buttons(self, question: Question | None) -> list[Any]:
@@ -54,9 +53,11 @@ class LookUp:
 
         if question is None:
             return []
+        wide = Layout(width="auto", max_width="100%", height="auto")
         buttons = []
-        for option in question.options:
-            button = Button(description=option, layout=Layout(width="auto"))
+        for option, meaning in {**question.options, UNKNOWN: "say how to find out"}.items():
+            name = f"{option}: {meaning}" if meaning else option
+            button = Button(description=name, layout=wide)
             button.on_click(lambda _, key=question.key, option=option: self._answered(key, option))
             buttons.append(button)
         return buttons

@@ -5,9 +5,12 @@
 apart is asked as one question, and answered by calling again with the answer::
 
     diagnose(error)
-    diagnose(error, waited="at once", journal_mode="wal")
+    diagnose(error, seen="at once", journal_mode="wal")
+    diagnose(error, seen=UNKNOWN)       # says how to find out, and asks something else
 
-A text that matches nothing is said to match nothing.
+What you answer excludes causes; what the text only suggests (a statement, a path) puts the more
+likely ones first. `Diagnosis.confidence` says how sure the first one is. A text that matches
+nothing is said to match nothing.
 """
 
 from __future__ import annotations
@@ -16,20 +19,23 @@ import functools
 import html
 import re
 import tomllib
-import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from helpers.databases import DATA
+from helpers.failures import pasted
 
 CATALOGUE = DATA / "errors.toml"
 
-#: How many matches a diagnosis shows.
+#: How many matches a diagnosis describes; the others are named.
 SHOWN = 3
 
-#: Characters of a text that are looked at, from its end: the error is there.
-LONGEST = 100_000
+#: The answer to a question that cannot be answered yet.
+UNKNOWN = "I don't know"
+
+#: How sure the first match is.
+ONE, LIKELY, UNSURE = "one cause fits", "most likely", "cannot tell"
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,9 @@ class Entry:
     when: Mapping[str, list[str]] = field(default_factory=dict)
     context: str = ""
     bare: bool = False
+    clue: str = ""
+    follows: bool = False
+    code: str = ""
     failures: tuple[str, ...] = ()
 
     @property
@@ -58,43 +67,25 @@ class Entry:
 
 @dataclass(frozen=True)
 class Question:
-    """What to ask to tell causes apart: the name of the answer, the question, its options."""
+    """What to ask to tell causes apart.
+
+    Attributes:
+        key: the name of the answer, a keyword of `diagnose`.
+        options: the answers -> what each means, "" where it says so itself.
+        find_out: what to do where the answer is not known.
+    """
 
     key: str
     text: str
-    options: tuple[str, ...]
+    options: Mapping[str, str]
+    find_out: str
 
     def __str__(self) -> str:
-        choices = " | ".join(f'{self.key}="{option}"' for option in self.options)
-        return f"{self.text}\n  diagnose(..., {choices})"
-
-
-_STATEMENTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "BEGIN", "COMMIT", "WITH", "PRAGMA")
-_QUESTIONS = [
-    Question("waited", "How long did it wait before it failed?", ("at once", "the timeout")),
-    Question("timeout", "Which timeout does the connection have?", ("0", "more than 0")),
-    Question(
-        "at",
-        "At which statement did it fail (WITH: at the end of 'with connection:')?",
-        _STATEMENTS,
-    ),
-    Question(
-        "journal_mode",
-        "What does PRAGMA journal_mode answer?",
-        ("delete", "wal", "truncate", "persist", "memory"),
-    ),
-    Question(
-        "holder",
-        "What has the other thread done with its transaction?",
-        ("is working", "has committed", "failed", "changed nothing", "ended"),
-    ),
-    Question("shared_cache", "Was it opened with cache=shared?", ("yes", "no")),
-    Question("autocommit", "What is connection.autocommit?", ("False", "not False")),
-    Question("database", "Is it a database in memory?", (":memory:", "a file")),
-    Question("file_replaced", "Was the file deleted or replaced while open?", ("yes", "no")),
-]
-#: Answer -> the question that it answers, in the order in which questions are asked.
-QUESTIONS = {question.key: question for question in _QUESTIONS}
+        calls = {
+            f'diagnose(..., {self.key}="{option}")': text for option, text in self.options.items()
+        }
+        width = max(map(len, calls))
+        return "\n".join([self.text, *(f"  {c:{width}}  {calls[c]}".rstrip() for c in calls)])
 
 
 @dataclass(frozen=True)
@@ -104,64 +95,146 @@ class Match:
     entry: Entry
     found: str
 
-    def __str__(self) -> str:
-        entry = self.entry
-        return (
-            f"{entry.id} ({entry.raiser})\n  cause: {entry.cause}\n  fix:   {entry.fix}\n"
-            f"  see:   notebooks/{entry.link}\n         {entry.source}"
-        )
-
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The best matches, the best first, and the one question that would tell more."""
+    """The matches, the best first, and the one question that would tell more.
+
+    Attributes:
+        candidates: how many of the matches share the message: the first ones.
+        confidence: how sure the first match is: `ONE`, `LIKELY` or `UNSURE`; "" without one.
+        question: what to ask next, None if nothing would tell more.
+        library: what the text uses SQLite through, a key of the tables [fix.…].
+        find_out: how to answer what was answered with `UNKNOWN`.
+    """
 
     matches: tuple[Match, ...]
+    candidates: int = 0
+    confidence: str = ""
     question: Question | None = None
+    library: str = "sqlite3"
+    find_out: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.matches)
 
-    def __str__(self) -> str:
+    @property
+    def code(self) -> str:
+        """The shortest fix as code to paste; "" if there is none."""
+        variants = _catalogue().fixes.get(self.matches[0].entry.code, {}) if self.matches else {}
+        usual = variants.get("sqlite3", variants.get("shell", ""))
+        orm = {"flask_sqlalchemy": variants.get("sqlalchemy", usual)}
+        return variants.get(self.library, orm.get(self.library, usual)).strip("\n")
+
+    @property
+    def heading(self) -> str:
+        """How sure the first match is, in words."""
+        if self.confidence == ONE:
+            return "One cause fits."
+        if self.candidates == 1:
+            return "Most likely:"
+        return {
+            LIKELY: f"Most likely, of {self.candidates} possible causes:",
+            UNSURE: f"Cannot tell yet: {self.candidates} possible causes, the most common first.",
+        }[self.confidence]
+
+    def report(self) -> str:
+        """All but the question, as text."""
         if not self.matches:
-            return f"No match: the text is none of the {len(entries())} that this course knows."
-        shown = [str(match) for match in self.matches[:SHOWN]]
-        hidden = len(self.matches) - len(shown)
-        parts = [f"{len(self.matches)} possible causes" if len(self.matches) > 1 else "1 cause"]
-        parts += shown + ([f"... and {hidden} more"] if hidden else [])
-        if self.question:
-            parts.append(f"To tell them apart: {self.question}")
+            return (
+                f"No match: the text is none of the {len(entries())} that this course knows.\n"
+                "Paste the whole traceback, with its last line; or only the message, in SQLite's "
+                "own words.\nSQLite's own list: https://www.sqlite.org/rescode.html"
+            )
+        first, *others = (match.entry for match in self.matches)
+        parts = [self.heading, _block(first, self.code)]
+        if others:
+            lines = [f"  {entry.id}: {_sentence(entry.cause)}" for entry in others[: SHOWN - 1]]
+            rest = ", ".join(entry.id for entry in others[SHOWN - 1 :])
+            parts.append("\n".join(["Also possible:", *lines, *([f"  {rest}"] if rest else [])]))
+        parts += [f"To find out: {text}" for text in self.find_out]
         return "\n\n".join(parts)
+
+    def __str__(self) -> str:
+        asked = f"\n\nTo tell them apart: {self.question}" if self.question else ""
+        return self.report() + asked
 
     def __repr__(self) -> str:
         return str(self)
 
     def _repr_html_(self) -> str:
         if not self.matches:
-            return f"<p>{html.escape(str(self))}</p>"
-        items = "".join(_item(match.entry) for match in self.matches[:SHOWN])
+            return f"<p>{html.escape(self.report())}</p>"
+        first, *others = (match.entry for match in self.matches)
+        code = f"<pre>{html.escape(self.code)}</pre>" if self.code else ""
+        less = "".join(f"<li>{_brief(entry)}</li>" for entry in others[: SHOWN - 1])
+        rest = ", ".join(html.escape(entry.id) for entry in others[SHOWN - 1 :])
+        less += f"<li>{rest}</li>" if rest else ""
+        less = f"<p>Also possible:</p><ul>{less}</ul>" if less else ""
+        found = "".join(f"<p><i>To find out:</i> {html.escape(text)}</p>" for text in self.find_out)
         asked = f"<p><b>{html.escape(self.question.text)}</b></p>" if self.question else ""
-        return f"<ol>{items}</ol>{asked}"
+        return f"<p><b>{self.heading}</b></p><p>{_full(first)}</p>{code}{less}{found}{asked}"
 
 
-def _item(entry: Entry) -> str:
-    cause, fix, link, source = map(html.escape, (entry.cause, entry.fix, entry.link, entry.source))
+def _block(entry: Entry, code: str) -> str:
+    indented = code.replace("\n", "\n         ").replace("\n         \n", "\n\n")
     return (
-        f"<li><b>{html.escape(entry.id)}</b> ({html.escape(entry.raiser)})<br>{cause}<br>"
-        f'<i>Fix:</i> {fix}<br><a href="{link}">{link}</a>, <a href="{source}">source</a></li>'
+        f"{entry.id} ({entry.raiser})\n  cause: {entry.cause}\n  fix:   {entry.fix}\n"
+        + (f"  code:  {indented}\n" if code else "")
+        + f"  see:   notebooks/{entry.link}\n         {entry.source}"
     )
 
 
+def _sentence(text: str) -> str:
+    """The first sentence, or clause, of a cause."""
+    return re.split(r"(?<=\w)[:.;] |\.$", text)[0] + "."
+
+
+def _brief(entry: Entry) -> str:
+    return f"<b>{html.escape(entry.id)}</b>: {html.escape(_sentence(entry.cause))}"
+
+
+def _full(entry: Entry) -> str:
+    cause, fix, link, source = map(html.escape, (entry.cause, entry.fix, entry.link, entry.source))
+    return (
+        f"<b>{html.escape(entry.id)}</b> ({html.escape(entry.raiser)})<br>{cause}<br>"
+        f'<i>Fix:</i> {fix}<br><a href="{link}"><u>{link}</u></a>, '
+        f'<a href="{source}"><u>source</u></a>'
+    )
+
+
+@dataclass(frozen=True)
+class _Catalogue:
+    """What ``data/errors.toml`` holds; see its head."""
+
+    entries: tuple[Entry, ...]
+    questions: Mapping[str, Question]
+    fixes: Mapping[str, Mapping[str, str]]
+    wordings: Mapping[str, str]
+
+
 @functools.cache
+def _catalogue(path: Path = CATALOGUE) -> _Catalogue:
+    with open(path, "rb") as file:
+        read = tomllib.load(file)
+    found = [
+        Entry(**{**item, "failures": tuple(item.get("failures", ()))}) for item in read["error"]
+    ]
+    questions = {key: Question(key, **item) for key, item in read["question"].items()}
+    return _Catalogue(tuple(found), questions, read["fix"], read["wordings"])
+
+
 def entries(path: Path = CATALOGUE) -> tuple[Entry, ...]:
     """The catalogue, in the order of the file: the more common cause of a text comes first.
 
     Raises:
         FileNotFoundError: if there is no such file.
     """
-    with open(path, "rb") as file:
-        found = tomllib.load(file)["error"]
-    return tuple(Entry(**{**item, "failures": tuple(item.get("failures", ()))}) for item in found)
+    return _catalogue(path).entries
+
+
+#: Answer -> the question that it answers, in the order in which questions are asked.
+QUESTIONS = _catalogue().questions
 
 
 def diagnose(problem: str | BaseException, **answers: str) -> Diagnosis:
@@ -170,7 +243,7 @@ def diagnose(problem: str | BaseException, **answers: str) -> Diagnosis:
     Args:
         problem: a traceback or a log as it was pasted, an exception, or a sentence.
         **answers: what is known besides, by the keys of `QUESTIONS`, and ``errorname``
-            (the exception's `sqlite_errorname`).
+            (the exception's `sqlite_errorname`); `UNKNOWN` for what is not known.
 
     Raises:
         TypeError: if `problem` is neither text nor an exception.
@@ -178,27 +251,30 @@ def diagnose(problem: str | BaseException, **answers: str) -> Diagnosis:
     """
     _check(answers)
     if isinstance(problem, BaseException):
-        answers = {**_errorname_of(problem), **answers}
-        problem = _described(problem)
+        answers = {**pasted.errorname_of(problem), **answers}
+        problem = pasted.described(problem)
     if not isinstance(problem, str):
         raise TypeError(f"give a text or an exception, not {type(problem).__name__}")
-    text = clean(problem)
-    known = {**_hints(text), **answers}
-    found = list(_found(text))
+    text = pasted.clean(problem)
+    found = _found(text)
     if not found:
         return Diagnosis(())
-    last = max(line for line, _ in found)
-    best = _fitting([match for line, match in found if line == last], known)
-    earlier = [match for line, match in found if line < last]
-    others = [match for match in earlier if match.found not in {m.found for m in best}]
-    question = _question([match.entry for match in best if match.found == best[0].found], known)
-    return Diagnosis((*best, *_fitting(others, known)), question)
-
-
-def clean(text: str) -> str:
-    """The text with plain line ends, without terminal colours; its end, if it is very long."""
-    text = re.sub(r"\x1b\[[0-9;?]*[ -/]*[@-~]", "", text[-LONGEST:])
-    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    # A message that only reports an earlier error does not hide that one.
+    telling = [line for line, match in found if not match.entry.follows]
+    last = max(telling or [line for line, _ in found])
+    known = {key: answer for key, answer in answers.items() if answer != UNKNOWN}
+    score = functools.partial(_score, known=known, hints=pasted.hints(text, last), text=text)
+    best = _ranked([m for n, m in found if n == last and not (telling and m.entry.follows)], score)
+    sharing = [match for match in best if match.found == best[0].found]
+    shown = {match.found for match in best}
+    return Diagnosis(
+        (*best, *_ranked([match for _, match in found if match.found not in shown], score)),
+        len(sharing),
+        _confidence(sharing, score, text),
+        _question([match.entry for match in sharing], answers),
+        pasted.library(text),
+        tuple(QUESTIONS[key].find_out for key, answer in answers.items() if answer == UNKNOWN),
+    )
 
 
 def _check(answers: Mapping[str, str]) -> None:
@@ -207,84 +283,34 @@ def _check(answers: Mapping[str, str]) -> None:
             continue
         if key not in QUESTIONS:
             raise ValueError(f"unknown answer {key}=: use one of errorname, {', '.join(QUESTIONS)}")
-        if answer not in QUESTIONS[key].options:
-            options = ", ".join(map(repr, QUESTIONS[key].options))
+        if answer not in [*QUESTIONS[key].options, UNKNOWN]:
+            options = ", ".join(map(repr, [*QUESTIONS[key].options, UNKNOWN]))
             raise ValueError(f"{key} must be one of {options}, not {answer!r}")
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and what it came from; SQLAlchemy keeps the driver's exception in `orig`."""
-    seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, BaseException) and id(one) not in seen:
-            seen.add(id(one))
-            yield one
-            waiting += [one.__context__, one.__cause__, getattr(one, "orig", None)]
-
-
-def _errorname_of(error: BaseException) -> dict[str, str]:
-    for one in _chain(error):
-        if name := getattr(one, "sqlite_errorname", None):
-            return {"errorname": str(name)}
-    return {}
-
-
-def _described(error: BaseException) -> str:
-    """The exception as a traceback, its driver's exception included."""
-    lines = traceback.format_exception(error)
-    originals = [one for one in _chain(error) if one is getattr(error, "orig", None)]
-    # Not the last line: what the library says of it comes last.
-    return "".join([*map(_one_line, originals), *lines])
-
-
-def _one_line(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(error))
 
 
 # -- matching ------------------------------------------------------------------------------
 
 
-def _messages(text: str) -> list[str]:
-    """Lines that may hold a message: of a traceback, not its source lines."""
-    lines = text.split("\n")
-    if not re.search(r"^\s*(?:[+|] *)*Traceback \(most recent call last\)", text, re.MULTILINE):
-        return lines
-    return [line for line in lines if not re.match(r"[\s|+]*(?:File \"|\^|~)|\s{4,}\S", line)]
-
-
-def _found(text: str) -> Iterator[tuple[int, Match]]:
+def _found(text: str) -> list[tuple[int, Match]]:
     """Every entry whose pattern is in the text, with the number of the last line that has it."""
-    lines = _messages(text)
-    alone = "\n" not in text
+    lines = [pasted.reworded(line, _catalogue().wordings) for line in pasted.messages(text)]
+    together = pasted.joined(lines)
+    # A message that was broken is found in no line.
+    return list(_in(lines, text)) or list(_in([*[""] * (len(lines) - 1), together], text))
+
+
+def _in(lines: list[str], text: str) -> Iterator[tuple[int, Match]]:
+    whole = "\n".join(lines)
     for entry in entries():
-        allowed = bool(re.search(entry.context, text, re.IGNORECASE)) or (alone and entry.bare)
-        if entry.context and not allowed:
+        if not re.search(entry.pattern, whole, re.IGNORECASE | re.MULTILINE):
+            continue
+        bare = entry.bare and "\n" not in text
+        if entry.context and not (bare or re.search(entry.context, text, re.IGNORECASE)):
             continue
         for number in range(len(lines) - 1, -1, -1):
             if match := re.search(entry.pattern, lines[number], re.IGNORECASE):
                 yield number, Match(entry, match[0].lower())
                 break
-
-
-def _hints(text: str) -> dict[str, str]:
-    """Answers that the text itself holds: an error name, the statement that failed."""
-    hints = {}
-    if name := re.findall(r"\b(SQLITE_(?:BUSY|LOCKED|READONLY|CANTOPEN)\w*)", text):
-        hints["errorname"] = name[-1]
-    frames = re.findall(r'^[ |]*File ".*\n[ |]+(.*\S)', text, re.MULTILINE)
-    place = frames[-1] if frames else ""
-    statements = re.findall(r"\[SQL: (\w+)", text)
-    if re.match(r"(?:async )?with\b", place):
-        hints["at"] = "WITH"
-    elif re.search(r"\.commit\(", place) and not statements:
-        hints["at"] = "COMMIT"
-    else:
-        statements = statements or re.findall(r"execute\w*\(\s*[rf]?[\"']+\s*(\w+)", place)
-    if statements and statements[-1].upper() in _STATEMENTS:
-        hints["at"] = statements[-1].upper()
-    return hints
 
 
 def _conflicts(entry: Entry, known: Mapping[str, str]) -> int:
@@ -298,28 +324,42 @@ def _agreements(entry: Entry, known: Mapping[str, str]) -> int:
     return agreed + 2 * bool(entry.errorname and known.get("errorname") == entry.errorname)
 
 
-def _fitting(matches: Iterable[Match], known: Mapping[str, str]) -> list[Match]:
-    """The matches that conflict least with what is known, the best first."""
-    ranked = sorted(
-        matches,
-        key=lambda match: (
-            _conflicts(match.entry, known),
-            -bool(match.entry.context),
-            -len(match.found),
-            -_agreements(match.entry, known),
-        ),
+_Score = tuple[int, ...]
+
+
+def _score(match: Match, known: Mapping[str, str], hints: Mapping[str, str], text: str) -> _Score:
+    """The more the better: what was answered comes first, what the text suggests last."""
+    entry = match.entry
+    clue = bool(entry.clue and re.search(entry.clue, text))
+    suggested = _agreements(entry, hints) - _conflicts(entry, hints) + 2 * clue
+    return (
+        -_conflicts(entry, known),
+        bool(entry.context),
+        len(match.found),
+        _agreements(entry, known),
+        suggested,
     )
-    if not ranked:
-        return []
-    least = _conflicts(ranked[0].entry, known)
-    return [match for match in ranked if _conflicts(match.entry, known) == least]
 
 
-def _question(candidates: list[Entry], known: Mapping[str, str]) -> Question | None:
+def _ranked(matches: Iterable[Match], score: Callable[[Match], _Score]) -> list[Match]:
+    """The matches that conflict least with what is known, the best first."""
+    ranked = sorted(matches, key=score, reverse=True)
+    return [match for match in ranked if score(match)[0] == score(ranked[0])[0]]
+
+
+def _confidence(sharing: list[Match], score: Callable[[Match], _Score], text: str) -> str:
+    """How sure the first of those that share a message is."""
+    entry = sharing[0].entry
+    if len(sharing) == 1:
+        return LIKELY if entry.bare and not re.search(entry.context, text, re.I) else ONE
+    return LIKELY if score(sharing[0]) > score(sharing[1]) else UNSURE
+
+
+def _question(candidates: list[Entry], asked: Mapping[str, str]) -> Question | None:
     """The question whose worst answer leaves the fewest candidates; None if none leaves fewer."""
     best, fewest = None, len(candidates)
     for key, question in QUESTIONS.items():
-        if key in known:
+        if key in asked:
             continue
         left = [
             sum(option in entry.when.get(key, [option]) for entry in candidates)

@@ -1,12 +1,13 @@
 """The widget shows what `diagnose` says, and passes on what is answered."""
 
-from helpers.failures import diagnose, look_up
+from helpers.failures import UNKNOWN, diagnose, look_up
 
 LOCKED = "sqlite3.OperationalError: database is locked"
 
 
 def click(widget, name):
-    next(button for button in widget.choices.children if button.description == name).click()
+    buttons = widget.choices.children
+    next(b for b in buttons if b.description.split(":")[0] == name).click()
 
 
 def test_a_click_shows_the_diagnosis():
@@ -22,10 +23,20 @@ def test_the_question_is_answered_by_a_click():
     widget.area.value = LOCKED
     widget.button.click()
     click(widget, "at once")
-    assert widget.diagnosis == diagnose(LOCKED, waited="at once")
-    assert "You said: waited: at once" in widget.output.value
+    assert widget.diagnosis == diagnose(LOCKED, seen="at once")
+    assert "You said: seen: at once" in widget.output.value
     click(widget, "delete")
-    assert widget.answers == {"waited": "at once", "journal_mode": "delete"}
+    assert widget.answers == {"seen": "at once", "journal_mode": "delete"}
+
+
+def test_who_does_not_know_learns_how_to_find_out():
+    widget = look_up()
+    widget.area.value = LOCKED
+    widget.button.click()
+    click(widget, UNKNOWN)
+    assert "To find out:" in widget.output.value
+    assert "lsof" in widget.output.value
+    assert widget.diagnosis.question.key != "seen"
 
 
 def test_a_new_text_starts_anew():

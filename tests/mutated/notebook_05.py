@@ -55,8 +55,8 @@ MUTATIONS = [
         claims=("two-answers-narrow-it-down",),
         notebook=LOCKED,
         file="helpers/failures/symptoms.py",
-        old="known = {**_hints(text), **answers}",
-        new="known = _hints(text)",
+        old="in answers.items() if answer != UNKNOWN}",
+        new="in answers.items() if answer == UNKNOWN}",
     ),
     Mutation(
         name="write-lock-first-under-load",
