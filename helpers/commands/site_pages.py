@@ -91,6 +91,7 @@ class Pages:
         self.root, self.folder = root, folder
         self.problems: list[str] = []
         self._files: set[str] = set()
+        self._guides = [f"notebooks/{path.name}" for path in sorted(root.glob("notebooks/*.md"))]
         text = (root / CONTRIBUTING).read_text(encoding="utf-8")
         self.contributing, _, glossary = text.partition("\n## Glossary\n")
         self.glossary = re.sub(r"^####", "##", glossary, flags=re.MULTILINE)
@@ -110,11 +111,13 @@ class Pages:
             self._notebook(f"notebooks/{name}.ipynb")
         for name in solutions:
             self._notebook(f"notebooks/solutions/{name}.ipynb")
+        for name in self._guides:
+            self.put(name, self.linked((self.root / name).read_text(encoding="utf-8"), name))
         readme = (self.root / README).read_text(encoding="utf-8")
         tree = [
             _toctree(["errors/index", "glossary"], "Look it up"),
             _toctree([f"notebooks/{name}" for name in notebooks], "The course"),
-            _toctree(["notebooks/solutions/index", "CONTRIBUTING"], "More"),
+            _toctree(["notebooks/solutions/index", *self._guides, "CONTRIBUTING"], "More"),
         ]
         self.put("index.md", self.linked(readme, README) + "\n".join(tree))
         self.put(
@@ -161,7 +164,7 @@ class Pages:
             return link
         elif name == README:
             name = "index.md"
-        elif name != CONTRIBUTING and not name.endswith((".ipynb", *PICTURES)):
+        elif name not in (CONTRIBUTING, *self._guides) and not name.endswith((".ipynb", *PICTURES)):
             self._files.add(name)
             name = f"files/{name}/index.md" if (self.root / name).is_dir() else f"files/{name}.md"
         elif name.endswith(PICTURES):

@@ -90,6 +90,7 @@ def test_every_widget_of_the_course_says_where_it_is_live(written):
         ("../helpers/history.py", "notebooks/09_wal.ipynb", "../files/helpers/history.py.md"),
         ("helpers/strategies", "README.md", "files/helpers/strategies/index.md"),
         ("README.md", "CONTRIBUTING.md", "index.md"),
+        ("notebooks/teaching.md", "README.md", "notebooks/teaching.md"),
     ],
 )  # fmt: skip
 def test_a_link_leads_to_the_page_of_what_it_names(tmp_path, link, page, target):
