@@ -92,7 +92,7 @@ def _page(pages: Pages, entry: Entry, names: dict[str, str], others: list[Entry]
 
 def _code(entry: Entry) -> str:
     """The fix as code to paste, where the look-up has it."""
-    return str(getattr(Diagnosis((Match(entry, message(entry)),)), "code", ""))
+    return Diagnosis((Match(entry, message(entry)),)).code
 
 
 def _made(entry: Entry) -> str:
