@@ -181,7 +181,16 @@ def blind(path):
             connection.execute("UPDATE counter SET value = value + 1")
 
 
-@pytest.mark.parametrize(("job", "most"), [(increments, 250), (blind, 60)])
+def waits(path):
+    """A wait that is over tells nothing: the call counts where it was completed."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for _ in range(3):
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("UPDATE counter SET value = value + 1")
+            connection.execute("COMMIT")
+
+
+@pytest.mark.parametrize(("job", "most"), [(increments, 250), (blind, 60), (waits, 120)])
 def test_content_stands_for_the_order_of_writes(job, most):
     full, states = both(Program("counter", [job] * 2, lambda end: True))
     assert full == states
