@@ -527,3 +527,49 @@ def test_what_is_busy():
     with closing(connect(":memory:")) as connection:
         assert waiting._is_busy(connection, "SELECT 1") is False
         assert waiting._is_busy(connection, "SELECT 1 FROM nowhere") is False
+
+
+# -- time and what was there before --------------------------------------------------------------
+
+
+def acquires(semaphore):
+    return semaphore.acquire(timeout=1)
+
+
+def waits_for(condition):
+    with condition:
+        return condition.wait_for(lambda: False, timeout=1)
+
+
+def passes(barrier):
+    try:
+        barrier.wait(timeout=1)
+    except threading.BrokenBarrierError:
+        return "broken"
+
+
+@pytest.mark.parametrize(
+    ("wait", "make", "returned"),
+    [
+        (acquires, lambda: threading.Semaphore(0), "returned False"),
+        (waits_for, threading.Condition, "returned False"),
+        (passes, lambda: threading.Barrier(2), "returned 'broken'"),
+    ],
+    ids=["semaphore", "condition", "barrier"],
+)
+def test_a_wait_in_threading_ends_when_its_timeout_has_passed(wait, make, returned):
+    thing = make()
+    program = Program("counter", [lambda path: wait(thing), autocommit], lambda end: True)
+    for outcome, _, _ in explore(program).outcomes:
+        assert outcome.threads[0] == ("A", returned)
+
+
+@pytest.mark.parametrize("kind", [queue.Queue, queue.SimpleQueue])
+def test_a_queue_that_was_filled_before_is_full_in_every_schedule(kind):
+    jobs = kind()
+    for number in (1, 2):
+        jobs.put(number)
+    program = Program("counter", [lambda path: jobs.get()] * 2, lambda end: True)
+    taken = {tuple(text for _, text in o.threads) for o, _, _ in explore(program).outcomes}
+    assert taken == {("returned 1", "returned 2"), ("returned 2", "returned 1")}
+    assert [jobs.get(), jobs.get()] == [1, 2]

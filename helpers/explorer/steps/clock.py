@@ -10,6 +10,7 @@ functions of the module `random`; a generator of its own is its own affair.
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,8 @@ def replacements() -> list[tuple[Any, str, Callable[..., Any]]]:
     """What is replaced for the duration of an exploration: (module, name, replacement)."""
     return [
         *((time, name, _clock(getattr(time, name))) for name in _CLOCKS),
+        # The clock of conditions, semaphores and barriers, under the name that they know.
+        (threading, "_time", _clock(threading._time)),  # type: ignore[attr-defined]
         *((random, name, _draw(name)) for name in _DRAWS),
     ]
 

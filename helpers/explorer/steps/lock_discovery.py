@@ -22,6 +22,7 @@ _PRIMITIVES = (
     *LOCK_TYPES, threading.Condition, threading.Event, threading.Semaphore, threading.Barrier,
     threading.local, queue.Queue, queue.SimpleQueue,
 )  # fmt: skip
+_SIMPLE = queue.SimpleQueue
 
 
 class Slot:
@@ -36,6 +37,19 @@ class Slot:
 def is_primitive(value: Any) -> bool:
     """Whether it is a lock, a queue or the like, whose use is a step."""
     return isinstance(value, _PRIMITIVES)
+
+
+def items_of(value: Any) -> list[Any]:
+    """What a queue holds; it holds the same afterwards. Nothing for other primitives."""
+    if not isinstance(value, _SIMPLE):
+        return list(getattr(value, "queue", ()))
+    items = []
+    with contextlib.suppress(queue.Empty):
+        while True:
+            items.append(value.get_nowait())
+    for item in items:
+        value.put(item)
+    return items
 
 
 def find_slots(functions: Iterable[Any], patched: dict[int, Any]) -> list[Slot]:

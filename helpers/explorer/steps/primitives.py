@@ -29,7 +29,7 @@ from helpers.explorer.engine.guard import watch
 from helpers.explorer.engine.scheduler import Scheduler
 from helpers.explorer.steps import clock, futures
 from helpers.explorer.steps.connections import SteppingConnection
-from helpers.explorer.steps.lock_discovery import LOCK_TYPES, find_slots
+from helpers.explorer.steps.lock_discovery import LOCK_TYPES, find_slots, items_of
 from helpers.explorer.steps.locks import StepLock, StepRLock, the_run
 from helpers.explorer.steps.pools import LibraryLock, asked_by_library
 from helpers.explorer.steps.queues import QUEUES
@@ -201,6 +201,6 @@ def _rebuild(original: Any, name: str, memo: dict[int, Any]) -> Any:
         return StepLocal() if type(original) is _Local else type(original)()
     kind = next(k for k in (*QUEUES, queue.Queue) if type(original) is k or k is queue.Queue)
     new = QUEUES[kind](getattr(original, "maxsize", 0), name)
-    for item in getattr(original, "queue", ()):
+    for item in items_of(original):
         new._put(item)
     return new

@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any, get_args, get_origin
 
-from helpers.explorer.steps.lock_discovery import inside, is_primitive, names_in, root
+from helpers.explorer.steps.lock_discovery import inside, is_primitive, items_of, names_in, root
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, range, enum.Enum, re.Pattern)
 #: ``list[int]``, ``int | None``
@@ -72,7 +72,7 @@ def _parts(value: Any, roots: set[str]) -> list[tuple[Any, str]]:
     """What `value` refers to, with names."""
     if is_primitive(value):  # a class of the program may have more; a queue may hold something
         kinds = [type(value)] if root(type(value)) in roots else []
-        return [(part, "") for part in (*kinds, *getattr(value, "queue", ()))]
+        return [(part, "") for part in (*kinds, *items_of(value))]
     if isinstance(value, _ALIASES):  # an attribute of one is that of the class behind it
         return [(part, "") for part in (get_origin(value), *get_args(value))]
     return [(part, name) for part, _, name in inside(value, roots)]
