@@ -28,6 +28,9 @@ from helpers.explorer.engine.threads import (
 )
 from helpers.explorer.program import Step
 
+# Looked up at every step: an enum's members are slow to find.
+_DONE, _WAITING = ThreadState.DONE, ThreadState.WAITING
+
 #: How a schedule names the expiry of a thread's timeout, and a start after the first step.
 TIMEOUT = ":timeout"
 START = ":start"
@@ -405,9 +408,9 @@ class Scheduler(Baton):
         return True
 
     def _begin_step(self, decision: str) -> ControlledThread:
-        thread = self.threads[thread_of(decision)]
+        thread = self.threads.get(decision) or self.threads[thread_of(decision)]
         number = len(self.steps)
-        began = thread.since - 1 if thread.state is ThreadState.WAITING else number
+        began = thread.since - 1 if thread.state is _WAITING else number
         if thread.state is ThreadState.NEW:
             thread.state = ThreadState.PARKED
         step = thread.next
@@ -449,20 +452,21 @@ class Scheduler(Baton):
         patient: list[ControlledThread] = []
         progress = len(self.steps)
         for name, thread in self.threads.items():
-            if thread.done:
+            state, can_go_on = thread.state, thread.next.ready
+            if state is _DONE:
                 continue
-            if thread.state is ThreadState.NEW:
-                starts.append(name + START)
-            elif thread.state is ThreadState.WAITING:
+            if state is _WAITING:
                 patient.append(thread)
                 in_vain = name in self.tried or thread.in_the_way == self._locks(thread.waiting)
                 if in_vain:
                     timeouts.append(name + TIMEOUT)
                 if progress > thread.attempted and name not in self.tried:
                     (late if in_vain else retries).append(name)
-            elif thread.can_go_on():
+            elif state is ThreadState.NEW:
+                starts.append(name + START)
+            elif can_go_on is None or can_go_on():
                 ready.append(name)
-            elif thread.state is ThreadState.SLEEPING:
+            elif state is ThreadState.SLEEPING:
                 sleepers.append(name)
             elif thread.next.timeout is not None:
                 patient.append(thread)
