@@ -71,7 +71,7 @@ def main(arguments: argparse.Namespace) -> int:
     print(f"\n{found}")
     if found.failing is None:
         return 0 if found.proved else UNFINISHED
-    run = found.replay(found.simplest())
+    run = found.replay()
     print(f"\n{run}")
     if arguments.save:
         saved.save(run, arguments.save)

@@ -19,7 +19,8 @@ import cloudpickle
 from helpers.explorer.engine.confinement import Sharing
 from helpers.explorer.program import Program
 from helpers.explorer.runner import Runner
-from helpers.explorer.search import Below, Node, Search, Tally, depth_first, split, starts
+from helpers.explorer.search import Node, Search, depth_first, split, starts
+from helpers.explorer.tally import Below, Tally
 
 #: Subtrees per worker: enough that the last one to finish does not keep the rest waiting.
 PARTS_PER_WORKER = 16

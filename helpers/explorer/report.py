@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import html
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,9 +18,10 @@ from helpers.explorer.engine.states import CannotMerge
 from helpers.explorer.program import FAILURES, KINDS, Outcome, Program, Run, Schedule
 from helpers.explorer.runner import STEP_LIMIT, Replay, Runner
 from helpers.explorer.sampling import sample
-from helpers.explorer.search import Search, Tally, every_start
+from helpers.explorer.search import Search, every_start
 from helpers.explorer.steps.shared_objects import may_share
 from helpers.explorer.steps.waiting import choose
+from helpers.explorer.tally import Tally, simplicity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,8 @@ class Exploration:
         program: what was explored.
         schedules: how many schedules were run to their end, or counted where one of them
             came to a state from which another had been run, see `engine.states`.
-        outcomes: (outcome, count, example schedule), the worst kind first.
+        outcomes: (outcome, count, example), the worst kind first; the example is that schedule
+            which switches least often between threads, the first by name if several do.
         proved: every schedule was run, and none refutes the claim.
         complete: every schedule was run.
         covered: the share of the tree that was run, 0..1, branches weighed equally.
@@ -119,12 +121,16 @@ class Exploration:
 
     @property
     def failing(self) -> Schedule | None:
-        """The first schedule that refutes the claim, None if none was found."""
-        return next((s for o, _, s in self.outcomes if o.is_failure), None)
+        """The simplest schedule that refutes the claim, None if none was found."""
+        return self._simplest(FAILURES)
 
     def example(self, kind: str) -> Schedule | None:
-        """The first schedule with that kind of outcome (see `Outcome.kind`), None if none."""
-        return next((s for outcome, _, s in self.outcomes if outcome.kind == kind), None)
+        """The simplest with that kind of outcome (see `Outcome.kind`), None if none was found."""
+        return self._simplest([kind])
+
+    def _simplest(self, kinds: Collection[str]) -> Schedule | None:
+        found = (example for outcome, _, example in self.outcomes if outcome.kind in kinds)
+        return min(found, key=simplicity, default=None)
 
     def replay(self, schedule: Schedule | None = None) -> Run:
         """Run one schedule again, by default the failing one; for its steps and its history.
@@ -137,24 +143,6 @@ class Exploration:
             raise ValueError("no schedule failed: name the one to replay")
         return replay(self.program, schedule, self.waiting)
 
-    def simplest(self) -> Schedule:
-        """A failing schedule with as few preemptions as any that fails has.
-
-        It searches with no preemption, with one, and so on; where that takes too long, it is
-        `failing`.
-
-        Raises:
-            ValueError: if none failed.
-        """
-        if self.failing is None:
-            raise ValueError("no schedule failed")
-        limit = 0
-        while True:
-            found = explore(self.program, preemptions=limit, waiting=self.waiting, show=False)
-            if found.failing is not None or not found.complete:
-                return found.failing or self.failing
-            limit += 1
-
     def assert_proved(self) -> None:
         """For a test: pass if the claim was proved.
 
@@ -164,7 +152,7 @@ class Exploration:
         if not self.proved:
             parts = [self.verdict, self.table().to_string(index=False)]
             if self.failing:
-                parts.append(str(self.replay(self.simplest())))
+                parts.append(str(self.replay()))
             raise AssertionError("\n\n".join(parts))
 
     @property

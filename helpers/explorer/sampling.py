@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from helpers.explorer.engine.scheduler import Scheduler
 from helpers.explorer.runner import Runner
-from helpers.explorer.search import Tally
+from helpers.explorer.tally import Tally
 
 
 class RandomPriorities:

@@ -8,8 +8,6 @@ that state is counted once more.
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -17,8 +15,9 @@ from typing import Protocol
 
 from helpers.explorer.engine.scheduler import START, Diverged, Scheduler, thread_of
 from helpers.explorer.engine.states import CannotMerge, settled, state_of
-from helpers.explorer.program import Outcome, Schedule, Step
+from helpers.explorer.program import Schedule, Step
 from helpers.explorer.runner import Runner, before_timeout
+from helpers.explorer.tally import Below, Tally, at_end
 
 
 @dataclass(frozen=True)
@@ -38,24 +37,6 @@ class Search:
 
 #: Every schedule, each by a run of its own.
 IN_FULL = Search()
-
-
-@dataclass(slots=True)
-class Below:
-    """What the schedules have come to that lead through one state: how many, by outcome.
-
-    `steps` counts their steps from that state on, `deepest` those of the longest.
-    """
-
-    counts: Counter[Outcome] = field(default_factory=Counter)
-    steps: int = 0
-    deepest: int = 0
-
-    def add(self, other: Below, distance: int) -> None:
-        """Add what was found below a state that is `distance` steps further."""
-        self.counts.update(other.counts)
-        self.steps += other.steps + distance * other.counts.total()
-        self.deepest = max(self.deepest, other.deepest + distance)
 
 
 @dataclass(slots=True)
@@ -232,12 +213,12 @@ class DepthFirst:
         if self.search.merge:
             self.known.update(dict.fromkeys(node.states, node.below))
             if self.nodes:
-                self.nodes[-1].below.add(node.below, 1)
+                self.nodes[-1].below.add(node.below, [self.nodes[-1].choice])
 
-    def found(self, below: Below, depth: int) -> None:
-        """Note what the run at hand came to, after `depth` steps."""
-        if self.nodes:
-            self.nodes[-1].below.add(below, depth - len(self.nodes) + 1)
+    def found(self, below: Below, schedule: Schedule) -> None:
+        """Note what the run at hand came to after `schedule`."""
+        if self.search.merge and self.nodes:
+            self.nodes[-1].below.add(below, schedule[len(self.nodes) - 1 :])
 
     def covered(self) -> float:
         """The share of the tree that lies behind the search, in 0..1, branches weighed equally."""
@@ -252,69 +233,6 @@ _DIVERGED = (
     "the same schedule led elsewhere: the program depends on something that is not made "
     "anew for each schedule (a global list, a clock, a random number)"
 )
-
-
-@dataclass
-class Tally:
-    """What a search has found so far: schedules, runs, and outcomes with an example each.
-
-    `seen` is filled where threads may start late: schedules without the starts, with their
-    outcomes. When a thread started does not count where no other thread could tell.
-    """
-
-    schedules: int = 0
-    runs: int = 0
-    pruned: int = 0
-    steps: int = 0
-    outcomes: dict[Outcome, tuple[int, Schedule]] = field(default_factory=dict)
-    complete: bool = False
-    covered: float = 0.0
-    unseen: str = ""
-    seen: dict[tuple[Schedule, Outcome], tuple[Outcome, Schedule]] = field(default_factory=dict)
-
-    def add(self, outcome: Outcome, schedule: Schedule, starts: bool = False) -> None:
-        """Count one schedule; with `starts` unless it differs in starts alone from another."""
-        self.runs += 1
-        if starts:
-            found = outcome, schedule
-            if self.seen.setdefault(_but_for_starts(schedule, outcome), found) is not found:
-                return
-        self.schedules += 1
-        self.steps += len(schedule)
-        count, example = self.outcomes.get(outcome, (0, schedule))
-        self.outcomes[outcome] = (count + 1, example)
-
-    def add_again(self, below: Below, depth: int) -> None:
-        """Count the schedules below a state that is known, reached after `depth` steps."""
-        self.schedules += below.counts.total()
-        self.runs += 1
-        self.steps += below.steps + depth * below.counts.total()
-        for outcome, more in below.counts.items():
-            count, example = self.outcomes[outcome]
-            self.outcomes[outcome] = (count + more, example)
-
-    def merge(self, later: Tally) -> None:
-        """Add what a search of a later part of the tree found."""
-        self.runs += later.runs
-        self.pruned += later.pruned
-        self.unseen = self.unseen or later.unseen
-        if later.seen:
-            self.runs -= len(later.seen)
-            for outcome, schedule in later.seen.values():
-                self.add(outcome, schedule, starts=True)
-            return
-        self.schedules += later.schedules
-        self.steps += later.steps
-        for outcome, (count, schedule) in later.outcomes.items():
-            before, example = self.outcomes.get(outcome, (0, schedule))
-            self.outcomes[outcome] = (before + count, example)
-
-
-def _but_for_starts(schedule: Schedule, outcome: Outcome) -> tuple[Schedule, Outcome]:
-    """Without the starts, and what only they change: locks are numbered in order of use."""
-    steps = tuple(choice for choice in schedule if not choice.endswith(START))
-    ended, cycle = (re.sub(r"\d+", "#", text) for text in (outcome.ended, outcome.cycle))
-    return steps, replace(outcome, ended=ended, cycle=cycle)
 
 
 def depth_first(
@@ -332,15 +250,15 @@ def depth_first(
     policy = DepthFirst(search, root, known=known)
     while True:
         scheduler, outcome = runner.run(policy, late=search.late)
-        depth = len(scheduler.schedule)
+        schedule = tuple(scheduler.schedule)
         if outcome is not None:
-            tally.add(outcome, tuple(scheduler.schedule), search.starts)
-            policy.found(Below(Counter([outcome])), depth)
+            tally.add(outcome, schedule, search.starts)
+            policy.found(at_end(outcome), schedule)
         elif policy.met is not None:
-            if depth + policy.met.deepest >= runner.step_limit:
+            if len(schedule) + policy.met.deepest >= runner.step_limit:
                 raise CannotMerge("a schedule may be cut after as many steps")
-            tally.add_again(policy.met, depth)
-            policy.found(policy.met, depth)
+            tally.add_again(policy.met, schedule)
+            policy.found(policy.met, schedule)
         else:
             tally.pruned += 1
         tally.unseen = runner.unseen

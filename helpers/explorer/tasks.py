@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, Any
 from helpers.explorer.engine.scheduler import ScheduleError
 from helpers.explorer.program import Outcome, Program, Step, rows_text
 from helpers.explorer.report import Exploration, report
-from helpers.explorer.search import IN_FULL, DepthFirst, Tally
+from helpers.explorer.search import IN_FULL, DepthFirst
 from helpers.explorer.steps.statements import one_line
+from helpers.explorer.tally import Tally
 from helpers.history import CallError
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from concurrent.futures import ProcessPoolExecutor
 from helpers.explorer import Program, Runner, explore
 from helpers.explorer.runner import _memory_folder
 from helpers.explorer.scenarios import SCENARIOS, autocommit, begin, no_increment_lost
-from helpers.explorer.search import Tally, depth_first
+from helpers.explorer.search import depth_first
+from helpers.explorer.tally import Tally
 
 JOBS = {"autocommit": autocommit, "deferred": begin("DEFERRED"), "immediate": begin("IMMEDIATE")}
 WINDOW = 8  # runs: a few milliseconds, mostly between two turns of other programs
