@@ -21,7 +21,7 @@ _PUBLISHES = {"UPDATE": "writes", "COMMIT": "commits"}
 
 
 def example(found: Exploration) -> Schedule | None:
-    """The first schedule that breaks an attempt: the claim, or a thread with an error."""
+    """The simplest schedule that breaks an attempt: the claim, or a thread with an error."""
     return found.failing or found.example("error")
 
 
@@ -55,7 +55,7 @@ def lesson(found: Exploration, promise: Told, told: Schedule | None = None) -> s
     Args:
         found: an exploration with an `example`.
         promise: what was broken.
-        told: another schedule than the first that breaks it.
+        told: another schedule than the simplest that breaks it.
     """
     run = found.replay(told or example(found))
     kind = run.outcome.kind if run.outcome else "endless"

@@ -189,7 +189,9 @@ def _lesson(found: Exploration) -> str:
         part = f"{counts['wrong']} {of} break the promise, {shown} The accounts then hold {rows}."
         return f"{part} {_overtaken(run)}"
     number, step = next((n, step) for n, step in enumerate(run.steps, 1) if step.error)
-    part = f'in {counts["error"]} {of} a thread is told "{step.error and step.error.message}"'
+    message = step.error.message if step.error else ""
+    told = sum(n for o, n, _ in found.outcomes if any(message in end for _, end in o.threads))
+    part = f'in {told} {of} a thread is told "{message}"'
     return f"{part}, {shown} {_refused(run, number, step)}"
 
 

@@ -14,7 +14,7 @@ class Verdict:
     """Whether an exercise is solved, and why (not); its text is shown in a notebook.
 
     `exploration` is what `check` found; `stage()` replays the schedule that the reason names:
-    `schedule`, or else the first that fails.
+    `schedule`, or else the simplest that fails.
     """
 
     solved: bool

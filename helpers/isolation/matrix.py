@@ -65,7 +65,7 @@ class Cell(Counted):
         return sum(n for outcome, n, _ in self.found.outcomes if outcome.raised and outcome.kept)
 
     def stage(self) -> Stage:
-        """The stage after the first schedule with the anomaly.
+        """The stage after the simplest schedule with the anomaly.
 
         Raises:
             ValueError: if it happens in none.
