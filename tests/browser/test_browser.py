@@ -34,9 +34,9 @@ def course_lab(tmp_path_factory):
         yield lab
 
 
-#: The first two belong to every run; a browser takes ten times as long as nbval.
+#: The first belongs to every run; a browser takes ten times as long as nbval.
 EACH = [
-    pytest.param(name, id=name, marks=pytest.mark.slow if number > 1 else ())
+    pytest.param(name, id=name, marks=pytest.mark.slow if number else ())
     for number, name in enumerate(NOTEBOOKS)
 ]
 

@@ -173,10 +173,10 @@ EXERCISES = {
         slow=every(hooks),
     ),
     "15": Exercise(exercises.check_tasks, tasks),
-    "16": Exercise(program_check.check, programs),
+    "16": Exercise(program_check.check, programs, slow=("the solution",)),
     "17": Exercise(skew_check.check, skews),
     "18": Exercise(unanswered_check.check, unanswered),
-    "19": Exercise(exercises.check_inventory, inventories),
+    "19": Exercise(exercises.check_inventory, inventories, slow=("a writer thread",)),
 }
 ANSWERS = [
     pytest.param(

@@ -30,7 +30,7 @@ def test_the_stage_replays_what_breaks_a_request(name):
 def test_two_visitors_are_not_told_the_same_count():
     verdict = exercises.check_requests(requests.WRONG["UPDATE, then SELECT"][0])
     assert str(verdict) == (
-        "Not yet: 4 of 6 orders tell a visitor a wrong count, for example A B A B. A is told 2, B "
+        "Not yet: 4 of 6 orders tell a visitor a wrong count, for example A B B A. A is told 2, B "
         "is told 2. Between the UPDATE of one and its SELECT the other sells. Keep both in one "
         "transaction, or answer what the UPDATE itself returns."
     )

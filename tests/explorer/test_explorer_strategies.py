@@ -62,7 +62,7 @@ def connect(path, **options):
 # -- every strategy, to the end and soon -------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["delete", "wal"])
+@pytest.mark.parametrize("mode", ["wal", pytest.param("delete", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("share", "at_most"),
     [

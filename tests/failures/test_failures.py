@@ -1,6 +1,7 @@
 """Every failure happens where it is claimed to, and does not when its cure is in place."""
 
 import contextlib
+import functools
 import importlib.util
 import os
 import re
@@ -74,6 +75,73 @@ def told(children, name, fixed):
     """The report; of one that hung, or was late beside the others, a second one, alone."""
     report = children[name, fixed]
     return failures.run(name, fixed=fixed) if report.outcome == "hung" else report
+
+
+# -- the look-up knows each of them ---------------------------------------------------------
+
+#: What a recipe does not say: there it is as usual.
+USUAL = {"timeout": "more than 0", "autocommit": "not False", "file_replaced": "no"}
+USUAL |= {"disk": "local", "since": "the start", "shared": "yes"}
+LEFT_OPEN = ("failed", "changed nothing", "ended")
+#: Its text is that of the other thread's error, which is what it is about.
+SOMEBODY_ELSES = "b-swapped-error"
+
+
+@functools.cache
+def here(name):
+    return failures.here(name)
+
+
+def shown(children, name):
+    """What a certain failure shows on this Python."""
+    return told(children, name, False) if FAILURES[name].where == CHILD else here(name)
+
+
+def answered(report):
+    """What the user of a recipe's program could answer."""
+    answers = USUAL | report.answers
+    if answers.get("at") == "PRAGMA":
+        seen = "at start"
+    elif answers.get("waited") == "at once":
+        seen = "at once"
+    else:
+        seen = "until restart" if answers.get("holder") in LEFT_OPEN else "under load"
+    return {"seen": seen} | answers
+
+
+def first(text, **answers):
+    matches = failures.diagnose(text, **answers).matches
+    return matches[0].entry if matches else None
+
+
+@pytest.mark.parametrize("name", those(ALWAYS))
+def test_a_failure_of_this_python_is_diagnosed(name, children):
+    report = shown(children, name)
+    answers = USUAL | report.answers
+    if report.errorname:
+        answers["errorname"] = report.errorname
+    text = report.traceback or report.text
+    if name == SOMEBODY_ELSES:
+        assert first(text, **answers).id in ("unique", "no-such-table", "memory-no-such-table")
+    else:
+        assert name in first(text, **answers).failures, text
+
+
+@pytest.mark.parametrize("name", those(ALWAYS))
+def test_the_questions_lead_to_the_cause(name, children):
+    """Without error name (as before Python 3.11), asked one question after the other."""
+    report, answers = shown(children, name), {}
+    text = re.sub(r" \[SQLITE_\w+\]", "", report.text)
+    while question := failures.diagnose(text, **answers).question:
+        assert question.key not in answers
+        if question.key not in answered(report):
+            break
+        answers[question.key] = answered(report)[question.key]
+    if name != SOMEBODY_ELSES:
+        assert name in first(text, **answers).failures, answers
+
+
+# -- what is left to chance, and what is not run ---------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["b-load-commit", "b-load-no-more-rows", "d-crash-cursor-load"])

@@ -4,52 +4,21 @@ import io
 import re
 import sqlite3
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from helpers import failures
 from helpers.__main__ import main
 from helpers.commands import survey
-from helpers.failures import ALWAYS, CHILD, FAILURES, QUESTIONS, UNKNOWN, diagnose, symptoms
+from helpers.failures import FAILURES, QUESTIONS, UNKNOWN, diagnose, symptoms
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RECORDED = ROOT / "tests" / "tracebacks"
-BUILD = failures.this_build()
-CERTAIN = [name for name, entry in FAILURES.items() if entry.happens(BUILD) == ALWAYS]
 
 #: Its text is that of the other thread's error, which is what it is about.
 SOMEBODY_ELSES = "b-swapped-error"
 
 LOCKED = "sqlite3.OperationalError: database is locked"
-
-
-@pytest.fixture(scope="module")
-def reports():
-    """What every certain failure shows on this Python."""
-    with ThreadPoolExecutor(4) as pool:
-        children = [name for name in CERTAIN if FAILURES[name].where == CHILD]
-        found = dict(zip(children, pool.map(failures.run, children), strict=True))
-    return found | {name: failures.here(name) for name in CERTAIN if name not in found}
-
-
-#: What a recipe does not say: there it is as usual.
-USUAL = {"timeout": "more than 0", "autocommit": "not False", "file_replaced": "no"}
-USUAL |= {"disk": "local", "since": "the start", "shared": "yes"}
-LEFT_OPEN = ("failed", "changed nothing", "ended")
-
-
-def told(report):
-    """What the user of a recipe's program could answer."""
-    answers = USUAL | report.answers
-    if answers.get("at") == "PRAGMA":
-        seen = "at start"
-    elif answers.get("waited") == "at once":
-        seen = "at once"
-    else:
-        seen = "until restart" if answers.get("holder") in LEFT_OPEN else "under load"
-    return {"seen": seen} | answers
 
 
 def first(text, **answers):
@@ -95,33 +64,6 @@ def test_an_example_leads_to_its_entry(entry):
 
 
 # -- everything that this course raises ----------------------------------------------------
-
-
-@pytest.mark.parametrize("name", CERTAIN)
-def test_a_failure_of_this_python_is_diagnosed(name, reports):
-    report = reports[name]
-    answers = USUAL | report.answers
-    if report.errorname:
-        answers["errorname"] = report.errorname
-    text = report.traceback or report.text
-    if name == SOMEBODY_ELSES:
-        assert first(text, **answers).id in ("unique", "no-such-table", "memory-no-such-table")
-    else:
-        assert name in first(text, **answers).failures, text
-
-
-@pytest.mark.parametrize("name", CERTAIN)
-def test_the_questions_lead_to_the_cause(name, reports):
-    """Without error name (as before Python 3.11), asked one question after the other."""
-    report, answers = reports[name], {}
-    text = re.sub(r" \[SQLITE_\w+\]", "", report.text)
-    while question := diagnose(text, **answers).question:
-        assert question.key not in answers
-        if question.key not in told(report):
-            break
-        answers[question.key] = told(report)[question.key]
-    if name != SOMEBODY_ELSES:
-        assert name in first(text, **answers).failures, answers
 
 
 def happened():

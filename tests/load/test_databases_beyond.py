@@ -142,6 +142,7 @@ def test_more_threads_than_rows_are_refused(live):
         many_writers.rates(live.server, threads=[9])
 
 
+@pytest.mark.slow  # notebook 18 does it in every run
 @pytest.mark.skipif(
     bool(replicas.missing()) and not (CI and sys.platform == "linux"),
     reason="dqlite-demo is missing",

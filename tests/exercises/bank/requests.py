@@ -215,7 +215,7 @@ RIGHT = {
     "DEFERRED, retried": requests_that(retried),
 }
 WRONG = {
-    "no transaction": (requests_that(sell), "4 of 6 orders lose an increment, for example A B A B"),
+    "no transaction": (requests_that(sell), "4 of 6 orders lose an increment, for example A B B A"),
     "BEGIN": (requests_that(partial(at_once, begin="BEGIN")), "Which BEGIN takes the write lock"),
     "BEGIN after the read": (requests_that(begins_too_late), OVERWRITES),
     "a lock round the UPDATE": (requests_that(lock_round_the_write), "gives it back between"),

@@ -297,7 +297,7 @@ RIGHT = {
     "takes, then looks": takes_then_looks,
 }
 WRONG = {
-    "no transaction": (made(), "B reads in step"),
+    "no transaction": (made(), "A reads in step 1, B changes the balances in step 3"),
     "DEFERRED": (made("BEGIN"), "Which BEGIN does"),
     "no rollback": (made("BEGIN IMMEDIATE", ends=False), ENDS),
     "False for a refusal": (
