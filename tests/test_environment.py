@@ -151,7 +151,7 @@ def test_installed_version_fits_both(name):
 
 def test_readme_gives_the_test_command():
     # .ci/run takes the test command from the second block.
-    assert readme.commands()[1] == "uv run --extra test pytest -n 2 --dist loadfile"
+    assert readme.commands()[1] == "uv run --extra test pytest -n 4 --dist loadfile"
 
 
 def test_readme_starts_jupyterlab_alike_with_uv_conda_and_pip():

@@ -365,6 +365,7 @@ with databases.fresh("investments") as database:
 """
 
 
+@pytest.mark.slow
 def test_a_notebook_runs_in_a_folder_with_umlauts_and_without_a_home(tmp_path):
     course = tmp_path / "Fäden für alle (2. Kurs)"
     for folder in ("helpers", "data"):

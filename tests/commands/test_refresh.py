@@ -282,13 +282,12 @@ def test_what_changed_is_told_in_words(before, after, told):
 
 
 COURSE = refresh.ROOT / "notebooks"
-#: With figures of load runs, widgets, timings, servers; the first is soon done.
-AGAIN = ("03_threading_modes", "00_start_here", "04_lost_updates", "12_flask", "16_which_fix")
+#: With figures of load runs, widgets, timings, servers.
+AGAIN = ("00_start_here", "03_threading_modes", "04_lost_updates", "12_flask", "16_which_fix")
 
 
-@pytest.mark.parametrize(
-    "name", [AGAIN[0], *(pytest.param(name, marks=pytest.mark.slow) for name in AGAIN[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", AGAIN)
 def test_a_notebook_of_the_course_refreshed_again_is_the_same_byte_for_byte(name, tmp_path):
     copy = shutil.copytree(COURSE, tmp_path / "notebooks") / f"{name}.ipynb"
     # As if what is stored were of the present code, down to the last comment in `helpers`.

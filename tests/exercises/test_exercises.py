@@ -105,7 +105,7 @@ def test_a_thread_that_waits_and_overwrites_all_the_same_is_shown():
 def test_the_schedule_of_a_lost_update_is_told_step_by_step():
     told = "A reads in step 1, B writes in step 3, and A overwrites that in step 4."
     assert told in exercises.check(bank.naive).reason
-    told = "B reads in step 4, A commits in step 5, and B overwrites that in step 7."
+    told = "A reads in step 1, B writes in step 4, and A overwrites that in step 7."
     assert told in exercises.check(bank.begins_too_late).reason
 
 

@@ -27,7 +27,7 @@ def test_a_right_strategy_is_solved():
     assert "no reader sees half a transfer" in verdict.reason
 
 
-@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+@pytest.mark.parametrize("journal_mode", [pytest.param("delete", marks=pytest.mark.slow), "wal"])
 @pytest.mark.parametrize(
     "strategy", [Whole, RollsBackByHand, KnowsTheHolder, TransactionLock, PerThread, Pool]
 )

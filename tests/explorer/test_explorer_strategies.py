@@ -72,7 +72,7 @@ def connect(path, **options):
         (Pool, 50),
         (TransactionLock, 50),
         (Writer, 1300),
-        (lambda path: writer.Writer(path, backlog=1), 1300),
+        pytest.param(lambda path: writer.Writer(path, backlog=1), 1300, marks=pytest.mark.slow),
         pytest.param(lambda path: writer.Writer(path, group=1), 2600, marks=pytest.mark.slow),
     ],
     ids=["PerThread", "Pool", "TransactionLock", "Writer", "backlog 1", "group 1"],
@@ -83,7 +83,9 @@ def test_two_writes_through_a_strategy(share, at_most, mode):
     assert exploration.schedules <= at_most
 
 
-@pytest.mark.parametrize("share", [PerThread, Pool, TransactionLock, Writer])
+@pytest.mark.parametrize(
+    "share", [PerThread, Pool, TransactionLock, pytest.param(Writer, marks=pytest.mark.slow)]
+)
 def test_a_read_beside_a_write_through_a_strategy(share):
     job = counter(write, read, invariant=lambda end: end.value == 1, share=share)
     found = explore(job)

@@ -101,7 +101,9 @@ def test_errors_and_results_are_outcomes():
     assert dict(outcome.threads)["B"] == "returned 10"
 
 
-def test_tasks_that_wait_for_each_other_are_a_deadlock():
+def test_tasks_that_wait_for_each_other_are_a_deadlock(monkeypatch):
+    monkeypatch.setattr(tasks, "TIMEOUT", 0.3)
+
     async def takes(shared, first, second):
         async with first:
             await add(shared.connection, 1)

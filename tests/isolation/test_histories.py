@@ -318,7 +318,7 @@ def test_flawed_strategies_are_not(strategy):
 
 def test_a_shared_connection_is_not_or_crashes():
     unlocked = strategies.SharedConnection
-    runs = [sandbox.call(appends.under_load, unlocked, may_crash=True) for _ in range(3)]
+    runs = (sandbox.call(appends.under_load, unlocked, may_crash=True) for _ in range(3))
     assert any(run.kind != "returned" or not run.value.serializable for run in runs)
 
 

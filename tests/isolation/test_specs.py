@@ -46,7 +46,7 @@ def test_a_file_is_run_in_every_order(name, journal_mode):
     assert found.counts == EXPECTED[name]
 
 
-@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+@pytest.mark.parametrize("journal_mode", ["delete", pytest.param("wal", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SERIALIZABLE)
 def test_transactions_are_serializable_in_every_order(name, journal_mode):
     found = read(name).explore(journal_mode)

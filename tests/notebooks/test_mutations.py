@@ -161,6 +161,7 @@ def test_a_notebook_that_leaves_a_thread_behind_is_reported(course):
     assert found == [f"red without the change: Cell {len(notebook.cells)}"]
 
 
+@pytest.mark.slow
 def test_a_kernel_that_dies_at_its_start_is_started_again(course, monkeypatch):
     start, deaths = nbval.plugin.RunningKernel, ["Kernel died before replying to kernel_info"]
 

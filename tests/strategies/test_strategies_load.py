@@ -129,6 +129,7 @@ PROGRAMS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
 def test_every_benchmark_says_how_it_is_called(program):
     command = [sys.executable, str(program), "--help"]
