@@ -371,7 +371,7 @@ WRONG = {
         waits_a_millisecond,
         "a wait of 0.001 s is too short: then in 6 of 8 orders",
     ),
-    "no pause": (retries("BEGIN", pause=False, timeout=5), "while B gets no turn to finish"),
+    "no pause": (retries("BEGIN", pause=False, timeout=5), "while A gets no turn to finish"),
     "commit, default level": (waits, "B even waits for the lock in step 4"),
     "adds two": (by_two, "already alone, without a second thread: 2 in the counter"),
     "hard-coded": (one, "What is written was not read from the counter"),
