@@ -1,4 +1,4 @@
-"""Draw before_and_after.png, the picture in the README: a real run, so every run differs.
+"""Draw before_and_after.png, the picture in the README: five real runs, so each differs.
 
 Run from anywhere: ``python data/make_picture.py``.
 """

@@ -55,7 +55,7 @@ Install [uv](https://docs.astral.sh/uv/getting-started/installation/). In the fo
 
 This sets everything up and opens the first notebook. With conda: `conda env create -f
 environment.yml`, then `conda activate sqlite-under-threads`, then the same line from `jupyter` on.
-With pip, in an environment of its own: `pip install -e ".[web]"`, then the same.
+With pip, in an environment of its own: `pip install -e ".[web,cluster]"`, then the same.
 
 The day before a workshop, `uv run python -m helpers doctor` says what is missing and names the
 command that installs it.
