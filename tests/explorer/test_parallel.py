@@ -30,6 +30,12 @@ def test_two_processes_find_what_one_finds(program, processes):
     assert explore(program, executor=processes) == explore(program)
 
 
+def test_two_processes_run_as_often_as_one_where_threads_start_late(processes):
+    program = next(s for s in scenarios.SCENARIOS if s.share is scenarios.Shared).program("wal")
+    one, two = explore(program), explore(program, executor=processes)
+    assert one.runs == two.runs > one.schedules
+
+
 @pytest.mark.parametrize("limit", [0, 1])
 def test_two_processes_find_what_one_finds_with_few_preemptions(limit, processes):
     program = Program("counter", [begin("IMMEDIATE")] * 3, no_increment_lost)
