@@ -1,6 +1,6 @@
 """The mutation table: does every claim of the notebooks go red when what it shows is changed?
 
-    python tests/benchmarks/claims.py                    # all: an hour or more
+    python tests/benchmarks/claims.py --processes 3      # all: 11 minutes on two cores
     python tests/benchmarks/claims.py --notebook 04 --notebook 08 --processes 4
     python tests/benchmarks/claims.py --json > claims.json
 
