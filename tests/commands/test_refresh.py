@@ -163,6 +163,7 @@ with progress.bar(3, "steps", show={show}) as update:
 2 + 2"""
 
 
+@pytest.mark.slow
 def test_a_progress_bar_is_neither_stored_nor_compared(tmp_path, nbval_strict):
     path = write(tmp_path / "one.ipynb", [BAR.format(show=True)], ())
     assert refresh.refresh(path).cells == 1

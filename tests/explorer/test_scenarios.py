@@ -14,7 +14,7 @@ from pathlib import Path
 
 import lock_model
 import pytest
-from ways import BY_HANDLER, HANDLER, RULE, needs_handler
+from ways import HANDLER, RULE, WAYS, needs_handler
 
 from helpers.__main__ import main
 from helpers.explorer import Program, explore, replay, scenarios
@@ -114,8 +114,9 @@ def random_programs(number):
     return [random_thread(choose) for _ in range(threads)]
 
 
-@pytest.mark.parametrize("way", [BY_HANDLER, pytest.param(RULE, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("mode", ["delete", pytest.param("wal", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("mode", ["delete", "wal"])
 def test_counts_agree_with_a_model_that_knows_neither_threads_nor_sqlite(mode, way):
     upgrades = [["bsuc", "bsuc"], ["bsuc", "su"], ["bsuc", "isuc"], ["bsuc", "bsuc", "u"]]
     for letters in upgrades + [random_programs(number) for number in range(40)]:
