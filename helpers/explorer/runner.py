@@ -32,7 +32,7 @@ from helpers.explorer.engine.scheduler import (
     set_active,
     thread_of,
 )
-from helpers.explorer.engine.threads import ControlledThread, WorkerPool
+from helpers.explorer.engine.threads import ControlledThread, ThreadState, WorkerPool
 from helpers.explorer.program import Outcome, Program, Run, Step
 from helpers.explorer.steps import pools, primitives, waiting
 from helpers.history import CallError
@@ -314,9 +314,11 @@ class Replay:
 
 def before_timeout(scheduler: Scheduler, name: str, offers: list[str]) -> str | None:
     """A thread that has to try again, in vain, before the timeout `name` can expire; or None."""
-    if not name.endswith(TIMEOUT):
-        return None
     threads = scheduler.threads
+    thread = threads.get(name)
+    asleep = thread is not None and thread.state is ThreadState.SLEEPING
+    if not (asleep or name.endswith(TIMEOUT)):
+        return None
     return next((o for o in offers if o in threads and threads[o].waiting is not None), None)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from helpers.explorer.engine.scheduler import START
+from helpers.explorer.engine.scheduler import START, thread_of
 from helpers.explorer.program import Outcome, Schedule
 
 #: Choices as nested pairs, (first, (second, ...)): what follows a state is shared by all ways in.
@@ -35,7 +35,7 @@ class Below:
         self.deepest = max(self.deepest, other.deepest + len(path))
         for (outcome, first), (switches, choices) in other.simplest.items():
             for choice in reversed(path):
-                switches += first not in ("", choice)
+                switches += bool(first) and thread_of(first) != thread_of(choice)
                 first, choices = choice, (choice, choices)
             found = self.simplest.get((outcome, first))
             if found is None or (switches, choices) < found:
@@ -49,7 +49,7 @@ def at_end(outcome: Outcome) -> Below:
 
 def simplicity(schedule: Schedule) -> tuple[int, Schedule]:
     """The least has the fewest switches between threads, and comes first by name."""
-    return sum(a != b for a, b in pairwise(schedule)), schedule
+    return sum(thread_of(a) != thread_of(b) for a, b in pairwise(schedule)), schedule
 
 
 @dataclass
@@ -77,6 +77,8 @@ class Tally:
         if starts:
             found = outcome, schedule
             if self.seen.setdefault(_but_for_starts(schedule, outcome), found) is not found:
+                if outcome in self.outcomes:
+                    self._add(outcome, 0, schedule)
                 return
         self.schedules += 1
         self.steps += len(schedule)
@@ -84,13 +86,15 @@ class Tally:
 
     def add_again(self, below: Below, schedule: Schedule) -> None:
         """Count the schedules below a state that is known, to which `schedule` leads."""
-        found = Below()
-        found.add(below, schedule)
-        self.schedules += found.counts.total()
+        total = below.counts.total()
+        self.schedules += total
         self.runs += 1
-        self.steps += found.steps
-        for (outcome, _), (_, choices) in found.simplest.items():
-            self._add(outcome, found.counts[outcome], tuple(_flat(choices)))
+        self.steps += below.steps + len(schedule) * total
+        for (outcome, _), (_, choices) in below.simplest.items():
+            self._add(outcome, 0, (*schedule, *_flat(choices)))
+        for outcome, more in below.counts.items():
+            count, example = self.outcomes[outcome]
+            self.outcomes[outcome] = count + more, example
 
     def _add(self, outcome: Outcome, more: int, schedule: Schedule) -> None:
         count, example = self.outcomes.get(outcome, (0, schedule))
@@ -105,6 +109,9 @@ class Tally:
             self.runs -= len(later.seen)
             for outcome, schedule in later.seen.values():
                 self.add(outcome, schedule, starts=True)
+            for outcome, (_, schedule) in later.outcomes.items():
+                if outcome in self.outcomes:
+                    self._add(outcome, 0, schedule)
             return
         self.schedules += later.schedules
         self.steps += later.steps
