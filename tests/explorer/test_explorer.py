@@ -669,6 +669,28 @@ def test_the_examples_have_the_fewest_switches_between_threads(merge):
         explore(program(begin("IMMEDIATE"), begin("IMMEDIATE")), merge=merge).replay()
 
 
+@pytest.mark.parametrize("merge", [True, False])
+def test_a_timeout_is_no_switch_to_another_thread(merge):
+    lock = threading.Lock()
+
+    def holds(path):
+        with lock:
+            autocommit(path)
+
+    def gives_up(path):
+        got = lock.acquire(timeout=1)
+        autocommit(path)
+        if got:
+            lock.release()
+        return got
+
+    both = Program("counter", [holds, gives_up], lambda end: end.results["B"], expire="any")
+    found = explore(both, merge=merge)
+    threads = [scheduler.thread_of(choice) for choice in found.failing]
+    assert "B:timeout" in found.failing
+    assert [thread for thread, _ in itertools.groupby(threads)] == ["A", "B", "A"]
+
+
 def test_the_verdict_names_the_limit_of_preemptions():
     found = explore(program(begin("IMMEDIATE"), begin("IMMEDIATE")), preemptions=1)
     assert "in every order of the steps with at most 1 preemption (" in found.verdict
