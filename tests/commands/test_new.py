@@ -74,6 +74,7 @@ def test_it_has_every_part_of_a_lesson(folder):
     assert cells[-1].source.count("<details>") == 3
 
 
+@pytest.mark.slow
 def test_it_is_green_at_once(folder, path):
     """Strictly, with the course's own settings."""
     root = folder.parent

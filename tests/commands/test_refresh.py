@@ -114,9 +114,19 @@ def nbval_strict(tmp_path):
     ("source", "tags", "message"),
     [
         ("1 / 0", (), "code cell 1 raised: ZeroDivisionError: division by zero"),
-        ("1 / 1", ("raises-exception",), "code cell 1 is tagged raises-exception but did not"),
-        ("import os\nos._exit(1)", (), "the kernel died"),
-        ("import threading\nthreading.Event().wait()", (), "longer than 1 s"),
+        pytest.param(
+            "1 / 1",
+            ("raises-exception",),
+            "code cell 1 is tagged raises-exception but did not",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("import os\nos._exit(1)", (), "the kernel died", marks=pytest.mark.slow),
+        pytest.param(
+            "import threading\nthreading.Event().wait()",
+            (),
+            "longer than 1 s",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_notebook_that_fails_is_left_as_it_was(
@@ -134,6 +144,7 @@ def test_a_notebook_that_fails_is_left_as_it_was(
 COUNTED = "  code cell 1: 1 output line added, other HTML, another number"
 
 
+@pytest.mark.slow
 def test_wildcards_and_progress(tmp_path, capsys):
     for name in ("b", "a"):
         write(tmp_path / f"{name}.ipynb", ["1 + 1"], ())
@@ -183,6 +194,7 @@ VARIES = [
 ]
 
 
+@pytest.mark.slow
 def test_what_is_not_compared_is_kept_for_the_same_code(tmp_path):
     path = write(tmp_path / "one.ipynb", VARIES, ("nbval-ignore-output",))
     assert len(refresh.refresh(path).changes) > 2

@@ -140,12 +140,13 @@ refresh.execute(notebook, folder)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
         "00_start_here.ipynb",  # its first cells are those of `doctor`
-        pytest.param("03_threading_modes.ipynb", marks=pytest.mark.slow),
-        pytest.param("19_capstone.ipynb", marks=pytest.mark.slow),
+        "03_threading_modes.ipynb",
+        "19_capstone.ipynb",
     ],
 )
 def test_its_notebooks_run(made, name):

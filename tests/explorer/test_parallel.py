@@ -12,9 +12,9 @@ from helpers.explorer.scenarios import begin, no_increment_lost
 from helpers.explorer.search import Search, split
 
 CASES = [
-    pytest.param(scenario.program(mode), id=f"{scenario.name}-{mode}")
+    pytest.param(scenario.program(mode), id=f"{scenario.name}-{mode}", marks=marks)
     for scenario in scenarios.SCENARIOS
-    for mode in ("delete", "wal")
+    for mode, marks in (("delete", [pytest.mark.slow]), ("wal", []))
 ]
 
 

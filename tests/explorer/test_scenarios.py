@@ -150,7 +150,8 @@ def reading(letters, uri, first):
     return run
 
 
-@pytest.mark.parametrize("mode", ["wal", pytest.param("delete", marks=pytest.mark.slow)])
+@pytest.mark.slow  # as are most of the random programs of test_states.py
+@pytest.mark.parametrize("mode", ["wal", "delete"])
 @pytest.mark.parametrize("cache", CACHES)
 def test_random_programs_with_own_and_shared_caches_are_counted_as_in_full(cache, mode):
     compared = 0

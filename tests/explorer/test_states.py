@@ -133,12 +133,12 @@ def agree(number):
 
 
 @pytest.mark.parametrize(
-    "part", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 8))]
+    "part", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 16))]
 )
 def test_random_programs_count_the_same(part):
-    answers = [agree(number) for number in range(part * 12, part * 12 + 12)]
+    answers = [agree(number) for number in range(part * 6, part * 6 + 6)]
     assert False not in answers
-    assert answers.count(True) > 6
+    assert answers.count(True) > 1
 
 
 def test_retries_in_vain_before_a_timeout_are_made_again():

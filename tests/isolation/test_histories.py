@@ -206,7 +206,7 @@ def _random_plans(seed):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+@pytest.mark.parametrize("journal_mode", [pytest.param("delete", marks=pytest.mark.slow), "wal"])
 @pytest.mark.parametrize("seed", range(25))
 def test_it_agrees_with_the_explorer(seed, journal_mode):
     """Every schedule of random programs; with BEGIN no history is refuted."""

@@ -8,6 +8,9 @@ import pytest
 
 from helpers.isolation import Level, anomalies, levels, matrix
 
+#: Notebook 17 finds the same cells, in every run.
+pytestmark = pytest.mark.slow
+
 ALL = set(anomalies())
 #: An ending of the anomaly that needs a transaction that is taken back. Without one, nothing is.
 TAKEN_BACK = {"G1a"}

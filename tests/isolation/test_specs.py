@@ -46,7 +46,8 @@ def test_a_file_is_run_in_every_order(name, journal_mode):
     assert found.counts == EXPECTED[name]
 
 
-@pytest.mark.parametrize("journal_mode", ["delete", pytest.param("wal", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
 @pytest.mark.parametrize("name", SERIALIZABLE)
 def test_transactions_are_serializable_in_every_order(name, journal_mode):
     found = read(name).explore(journal_mode)
@@ -54,6 +55,7 @@ def test_transactions_are_serializable_in_every_order(name, journal_mode):
     assert set(found.counts) == {"error", "right"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SERIALIZABLE)
 def test_without_their_transactions_they_are_not(name):
     text = (FOLDER / f"{name}.spec").read_text(encoding="utf-8")

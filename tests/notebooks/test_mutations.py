@@ -15,14 +15,10 @@ from mutated import MUTATIONS
 from mutations import Mutation, MutationError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-#: The first one belongs to every run; the others take minutes and are left to CI.
-EACH = [
-    pytest.param(mutation, id=mutation.name, marks=pytest.mark.slow if number else ())
-    for number, mutation in enumerate(MUTATIONS)
-]
+pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("mutation", EACH)
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_notebook_notices(mutation):
     assert mutations.problems(mutation) == []
 
@@ -31,7 +27,6 @@ def test_notebook_notices(mutation):
 SERVING = sorted({m.notebook for m in MUTATIONS if re.match(r"notebooks/1[1-689]_", m.notebook)})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("notebook", SERVING)
 def test_a_copy_without_a_mutation_is_green_and_leaves_nothing(notebook, tmp_path, monkeypatch):
     """No thread, no process, no file."""
@@ -161,7 +156,6 @@ def test_a_notebook_that_leaves_a_thread_behind_is_reported(course):
     assert found == [f"red without the change: Cell {len(notebook.cells)}"]
 
 
-@pytest.mark.slow
 def test_a_kernel_that_dies_at_its_start_is_started_again(course, monkeypatch):
     start, deaths = nbval.plugin.RunningKernel, ["Kernel died before replying to kernel_info"]
 
