@@ -83,7 +83,8 @@ def explore_parts(job_bytes: bytes, roots_bytes: bytes) -> bytes:
     tally = Tally()
     known: dict[object, Below] = {}
     give_up = time.monotonic() + GIVE_UP
-    with Runner(job.program, job.waiting, job.step_limit, job.search.merge, job.sharing) as runner:
+    how = (job.waiting, job.step_limit, job.search.merge, job.sharing)
+    with Runner(job.program, *how, pinned=True) as runner:
         for search, root in cloudpickle.loads(roots_bytes):
             for _ in depth_first(runner, tally, search, root, known):
                 if time.monotonic() > give_up:

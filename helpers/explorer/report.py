@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from helpers.display import Table, progress
 from helpers.explorer import parallel
 from helpers.explorer.engine.confinement import FoundShared, sharing_of
+from helpers.explorer.engine.processor import apart
 from helpers.explorer.engine.scheduler import START, thread_of
 from helpers.explorer.engine.states import CannotMerge
 from helpers.explorer.program import FAILURES, KINDS, Outcome, Program, Run, Schedule
@@ -268,7 +269,7 @@ def explore(
         raise ValueError("a random exploration is not spread: leave out seed= or executor=")
     if preemptions is not None and seed is not None:
         raise ValueError("a random exploration has no limit: leave out seed= or preemptions=")
-    began = time.perf_counter()
+    began, limits = time.perf_counter(), (max_schedules, seconds)
     name = choose(waiting).name
     sharing = sharing_of(program)
     beside = merge is None and bool(_beside(program))
@@ -276,18 +277,15 @@ def explore(
     how = Search(merges, preemptions, starts=beside) if seed is None else Search()
     while True:
         tally = Tally()
+        going: Iterator[object]
         try:
             if executor is not None:
                 job = parallel.Job(program, name, step_limit, how, sharing)
-                _until(parallel.spread(tally, job, executor), began, max_schedules, seconds, show)
+                going = _until(parallel.spread(tally, job, executor), began, limits)
             else:
-                with Runner(program, name, step_limit, track=how.merge) as runner:
-                    search = (
-                        every_start(runner, tally, how)
-                        if seed is None
-                        else sample(runner, tally, seed)
-                    )
-                    _until(search, began, max_schedules, seconds, show)
+                runner = Runner(program, name, step_limit, track=how.merge, pinned=True)
+                going = apart(_until(_search(runner, tally, how, seed), began, limits))
+            _show(going, tally, began, limits, show)
         except FoundShared as found:  # what was run does not count: begin anew
             sharing.found.add(found.thing)
         except CannotMerge as found:
@@ -320,20 +318,41 @@ def replay(program: Program, schedule: Schedule, waiting: str = "auto") -> Run:
         return runner.trace(Replay(schedule), late=late)
 
 
+def _search(runner: Runner, tally: Tally, how: Search, seed: int | None) -> Iterator[Tally]:
+    with runner:
+        yield from every_start(runner, tally, how) if seed is None else sample(runner, tally, seed)
+
+
 def _until(
-    progressing: Iterator[Tally], began: float, schedules: int, seconds: float, show: bool
-) -> None:
-    """Go on until the search ends or a limit is reached; show progress if that takes long."""
-    with contextlib.ExitStack() as stack, contextlib.closing(progressing):  # type: ignore[type-var]
-        update: Callable[[int], None] | None = None
+    progressing: Iterator[Tally], began: float, limits: tuple[int, float]
+) -> Iterator[Tally]:
+    """Go on until the search ends or a limit is reached."""
+    schedules, seconds = limits
+    with contextlib.closing(progressing):  # type: ignore[type-var]
         for tally in progressing:
+            yield tally
             spent = time.perf_counter() - began
             if tally.complete or tally.runs >= schedules or spent > seconds:
-                break
+                return
+
+
+def _show(
+    progressing: Iterator[object],
+    tally: Tally,
+    began: float,
+    limits: tuple[int, float],
+    show: bool,
+) -> None:
+    """Go through it all; show progress if that takes long."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.closing(progressing))  # type: ignore[type-var]
+        update: Callable[[int], None] | None = None
+        for _ in progressing:
+            spent = time.perf_counter() - began
             if update is None and show and spent > SHOW_AFTER:
                 update = stack.enter_context(progress.bar(100, "explored, in percent"))
             if update is not None:
-                part = max(tally.covered, tally.runs / schedules, spent / seconds)
+                part = max(tally.covered, tally.runs / limits[0], spent / limits[1])
                 update(min(99, int(100 * part)))
 
 

@@ -55,6 +55,7 @@ class Runner:
         step_limit: steps after which a schedule is cut and called endless.
         track: note what each step touches (the reduction and the stage need it).
         sharing: what is known of the threads' sharing; by default what this process knows.
+        pinned: keep the calling thread and the program's on one processor, see `processor`.
 
     Raises:
         RuntimeError: on entering, if another exploration runs in this process.
@@ -67,6 +68,7 @@ class Runner:
         step_limit: int = STEP_LIMIT,
         track: bool = False,
         sharing: Sharing | None = None,
+        pinned: bool = False,
     ) -> None:
         self.program = program
         self.sharing = sharing_of(program) if sharing is None else sharing
@@ -75,6 +77,7 @@ class Runner:
         self.track = track
         self.template = program.template()
         self.workers = WorkerPool()
+        self.together = Together(self.workers.native_ids) if pinned else None
         self.runs = 0
         self._is_clean = False
         self.shared: Any = None
@@ -94,7 +97,8 @@ class Runner:
             stack.callback(self.workers.close)
             # A collection inside a run would call finalizers at any step.
             stack.enter_context(gc_paused())
-            self.together = stack.enter_context(Together(self.workers.native_ids))
+            if self.together is not None:
+                stack.enter_context(self.together)
             functions = [*self.program.threads.values()]
             if self.program.share is not None:
                 functions.append(self.program.share)
@@ -120,7 +124,8 @@ class Runner:
             FoundShared: if the schedules run so far do not count, see `confinement`.
             RuntimeError: if a thread can be neither stepped nor stopped.
         """
-        self.together.keep()
+        if self.together is not None:
+            self.together.keep()
         self._fresh_file()
         scheduler = Scheduler(
             self.workers, policy, self.step_limit, self.track, self.program.journal_mode == "wal"

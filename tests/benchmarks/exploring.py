@@ -55,7 +55,10 @@ def seconds_of(do):
 def pairs(job, mode, windows):
     """Seconds of the floor and of the explorer, window by window, in turns."""
     what = program(job, mode=mode)
-    with tempfile.TemporaryDirectory(dir=_memory_folder()) as folder, Runner(what) as runner:
+    with (
+        tempfile.TemporaryDirectory(dir=_memory_folder()) as folder,
+        Runner(what, pinned=True) as runner,
+    ):
         path = os.path.join(folder, "database.db")
         schedules = itertools.chain.from_iterable(
             depth_first(runner, Tally()) for _ in itertools.count()
@@ -106,7 +109,7 @@ def memory(schedules=100_000):
     import psutil
 
     process, seen = psutil.Process(), {}
-    with Runner(program(begin("IMMEDIATE"), 5)) as runner:
+    with Runner(program(begin("IMMEDIATE"), 5), pinned=True) as runner:
         for tally in depth_first(runner, Tally()):
             if tally.schedules in (1000, schedules // 4, schedules // 2, schedules):
                 seen[tally.schedules] = round(process.memory_info().rss / 2**20, 1)

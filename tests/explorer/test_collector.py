@@ -32,8 +32,8 @@ def make_circles(number=2000):
 def test_nothing_is_collected_inside_and_all_of_it_afterwards(collections):
     make_circles()
     assert collections
-    collections.clear()
     with collector.gc_paused():
+        collections.clear()
         make_circles()
         assert not collections
         assert not gc.isenabled()

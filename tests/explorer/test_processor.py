@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
+import threading
 
 import pytest
 
@@ -35,6 +37,48 @@ def test_one_processor_for_all_threads_and_as_before_at_the_end(monkeypatch):
     seen = seen_by_threads(monkeypatch, load=0.0)
     assert (1, os.SCHED_BATCH) in seen
     assert (os.sched_getaffinity(0), os.sched_getscheduler(0)) == (allowed, policy)
+
+
+def test_the_callers_thread_goes_where_it_likes(monkeypatch):
+    caller, before = threading.get_native_id(), os.sched_getaffinity(0)
+    seen = set()
+
+    def note(path):
+        seen.add((len(os.sched_getaffinity(caller)), os.sched_getscheduler(caller)))
+        autocommit(path)
+
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    found = explore(Program("counter", [note, autocommit], lambda end: True))
+    found.replay(found.outcomes[0][2])
+    assert seen == {(len(before), os.SCHED_OTHER)}
+
+
+def test_an_interrupted_search_ends_with_its_run_and_leaves_no_thread():
+    threads, runs = threading.active_count(), []
+
+    def searching():
+        try:
+            for number in itertools.count():
+                runs[:] = [number]
+                yield number
+        finally:
+            runs.append("closed")
+
+    going = processor.apart(searching())
+    next(going)
+    with pytest.raises(KeyboardInterrupt):
+        going.throw(KeyboardInterrupt)
+    assert runs[-1] == "closed"
+    assert threading.active_count() == threads
+
+
+def test_what_a_search_raises_comes_to_the_caller():
+    def searching():
+        yield 1
+        raise LookupError("no such table")
+
+    with pytest.raises(LookupError, match="no such table"):
+        list(processor.apart(searching()))
 
 
 def test_on_a_crowded_machine_they_go_where_there_is_room(monkeypatch):

@@ -5,7 +5,8 @@ has to be woken itself, takes about ten times as long as on the same one; and th
 wakes another should go on until it parks (SCHED_BATCH) instead of being interrupted at once by
 the one it woke, which would find Python's lock still held. On a crowded machine it is better to
 go wherever there is room. Where the system lets a thread choose (Linux: sched_setaffinity(2),
-sched(7)), both are done; elsewhere nothing.
+sched(7)), both are done; elsewhere nothing. The thread that searches takes part in the turns; so
+it is one of its own (`apart`), and the caller's stays as it is.
 """
 
 from __future__ import annotations
@@ -14,8 +15,13 @@ import contextlib
 import ctypes
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+
+#: Seconds between two looks at how far a search has come.
+LOOK = 0.1
 
 #: Seconds for which one processor is kept. Then the system may choose again, for another
 #: program may have come to run on this one.
@@ -24,6 +30,32 @@ SPELL = 0.05
 #: Threads that want to run, for each processor, above which the machine is crowded. Measured: up
 #: to about 7 one processor was quicker, from about 10 the free choice.
 CROWDED = 5
+
+
+def apart(progressing: Iterator[object]) -> Iterator[None]:
+    """Go through `progressing` in a thread of its own, and yield now and then.
+
+    Stop iterating, or interrupt it, to stop that thread after its next item.
+
+    Raises:
+        Exception: what `progressing` raises.
+    """
+    stopped = threading.Event()
+
+    def go_on() -> None:
+        with contextlib.closing(progressing):  # type: ignore[type-var]
+            for _ in progressing:
+                if stopped.is_set():
+                    break
+
+    with ThreadPoolExecutor(1, "search") as pool:
+        future = pool.submit(go_on)
+        try:
+            while wait([future], LOOK).not_done:
+                yield
+        finally:
+            stopped.set()
+        future.result()
 
 
 class Together:
