@@ -31,20 +31,51 @@ Use = tuple[str, int]
 def settled(run: Scheduler) -> bytes | None:
     """The content of the database, if nothing else of it matters now; None otherwise.
 
-    With a rollback journal, where no connection has a transaction or a lock and no thread waits,
-    what was done to the file before matters by its content only. Left out of the content are the
-    counters of changes in its header (SQLite: `Database File Format`, 1.3).
+    Where no connection has a transaction or a lock and no thread waits, what was done to the file
+    before matters by its content only. In WAL mode a connection that was used keeps a lock that
+    only the change of that mode meets. Left out of the content are the counters of changes in its
+    header (SQLite: `Database File Format`, 1.3).
     """
-    if run.is_wal or run.elsewhere or any(thread.waiting for thread in run.threads.values()):
+    if run.elsewhere or any(thread.waiting for thread in run.threads.values()):
         return None
-    if any(connection.state() != (0, 0) for connection in run.connections):
+    states = {connection.state() for connection in run.connections}
+    if not states <= ({(0, 0), (0, 1)} if run.is_wal else {(0, 0)}):
         return None
-    with open(run.path, "rb", buffering=0) as file:
-        content = bytearray(file.read())
-    if content[18:20] != b"\1\1":
+    content = _content(run.path)
+    if bytes(content[18:20]) != (b"\2\2" if run.is_wal else b"\1\1"):
         return None
     content[24:28], content[92:100] = bytes(4), bytes(8)
     return blake2b(content, digest_size=16).digest()
+
+
+def _content(path: str) -> bytearray:
+    """The pages of the file, those that are in its WAL as they are there (the same, 4.1, 4.2)."""
+    with open(path, "rb", buffering=0) as file:
+        content = bytearray(file.read())
+    try:
+        with open(f"{path}-wal", "rb", buffering=0) as file:
+            wal = file.read()
+    except FileNotFoundError:
+        return content
+    size, salts = int.from_bytes(wal[8:12], "big"), wal[16:24]
+    written: dict[int, int] = {}
+    committed: dict[int, int] = {}
+    pages = 0
+    for frame in range(32, len(wal), 24 + size):
+        if wal[frame + 8 : frame + 16] != salts:
+            break  # of an earlier round
+        written[int.from_bytes(wal[frame : frame + 4], "big") - 1] = frame + 24
+        if after := int.from_bytes(wal[frame + 4 : frame + 8], "big"):  # a commit
+            pages = after
+            committed |= written
+            written = {}
+    if not committed:
+        return content
+    content = content[: pages * size].ljust(pages * size, b"\0")
+    for page, at in committed.items():
+        if page < pages:  # it may have become smaller since
+            content[page * size : (page + 1) * size] = wal[at : at + size]
+    return content
 
 
 def state_of(run: Scheduler, settled_at: int = 0, content: bytes = b"") -> bytes:
