@@ -56,7 +56,7 @@ class Node:
     spent: int = 0
     settled: bytes | None = None
     states: list[object] = field(default_factory=list)
-    below: Below = field(default_factory=Below)
+    below: Below | None = None
 
     @property
     def choice(self) -> str:
@@ -129,17 +129,19 @@ class DepthFirst:
         if self.pruned or level == self.depth:
             return None
         node = self._new(run, offers)
-        self.met = next((self.known[key] for key in node.states if key in self.known), None)
-        if self.met is not None:
-            self.pruned = True
-            return None
+        if node.states:
+            self.met = next((self.known[key] for key in node.states if key in self.known), None)
+            if self.met is not None:
+                self.pruned = True
+                return None
         limit = self.search.preemptions
         if limit is not None and node.going and node.spent == limit:
             offers = [name for name in offers if name == node.going or name.endswith(START)]
         node.options = offers
         self.nodes.append(node)
-        node.label = run.threads[thread_of(node.choice)].label
-        return node.choice
+        choice = offers[0]
+        node.label = (run.threads.get(choice) or run.threads[thread_of(choice)]).label
+        return choice
 
     def _new(self, run: Played, offers: list[str]) -> Node:
         """The node at which the run stands, without its options."""
@@ -152,7 +154,7 @@ class DepthFirst:
             node.spent = last.spent + last.preempts
             node.going = name if name in offers and not run.threads[name].waiting else ""
         if self.search.merge:
-            node.settled = settled(run)
+            node.below, node.settled = Below(), settled(run)
             limit = (node.going, node.spent)
             node.states = [(key, *limit) for key in self._keys(run, node)]
         return node
@@ -174,7 +176,7 @@ class DepthFirst:
                 return retry
         if choice not in offers:
             raise Diverged(f"{_DIVERGED}: {choice} cannot go on where it could before")
-        label = run.threads[thread_of(choice)].label
+        label = (run.threads.get(choice) or run.threads[thread_of(choice)]).label
         if node.label and node.label != label:
             raise Diverged(f"{_DIVERGED}: {choice} was at {node.label!r}, now it is at {label!r}")
         node.label = label
@@ -210,15 +212,16 @@ class DepthFirst:
     def _leave(self) -> None:
         """All branches of the last node have been tried: remember what lies below it."""
         node = self.nodes.pop()
-        if self.search.merge:
+        if node.below is not None:
             self.known.update(dict.fromkeys(node.states, node.below))
-            if self.nodes:
-                self.nodes[-1].below.add(node.below, [self.nodes[-1].choice])
+            if self.nodes and (last := self.nodes[-1]).below is not None:
+                last.below.add(node.below, [last.choice])
 
     def found(self, below: Below, schedule: Schedule) -> None:
         """Note what the run at hand came to after `schedule`."""
-        if self.search.merge and self.nodes:
-            self.nodes[-1].below.add(below, schedule[len(self.nodes) - 1 :])
+        last = self.nodes[-1].below if self.nodes else None
+        if last is not None:
+            last.add(below, schedule[len(self.nodes) - 1 :])
 
     def covered(self) -> float:
         """The share of the tree that lies behind the search, in 0..1, branches weighed equally."""
@@ -253,7 +256,8 @@ def depth_first(
         schedule = tuple(scheduler.schedule)
         if outcome is not None:
             tally.add(outcome, schedule, search.starts)
-            policy.found(at_end(outcome), schedule)
+            if search.merge:
+                policy.found(at_end(outcome), schedule)
         elif policy.met is not None:
             if len(schedule) + policy.met.deepest >= runner.step_limit:
                 raise CannotMerge("a schedule may be cut after as many steps")

@@ -49,7 +49,7 @@ def at_end(outcome: Outcome) -> Below:
 
 def simplicity(schedule: Schedule) -> tuple[int, Schedule]:
     """The least has the fewest switches between threads, and comes first by name."""
-    return sum(thread_of(a) != thread_of(b) for a, b in pairwise(schedule)), schedule
+    return sum(a != b for a, b in pairwise(map(thread_of, schedule))), schedule
 
 
 @dataclass
@@ -98,7 +98,9 @@ class Tally:
 
     def _add(self, outcome: Outcome, more: int, schedule: Schedule) -> None:
         count, example = self.outcomes.get(outcome, (0, schedule))
-        self.outcomes[outcome] = (count + more, min(example, schedule, key=simplicity))
+        if example != schedule:
+            example = min(example, schedule, key=simplicity)
+        self.outcomes[outcome] = count + more, example
 
     def merge(self, later: Tally) -> None:
         """Add what a search of a later part of the tree found."""

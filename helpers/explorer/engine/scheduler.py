@@ -29,7 +29,8 @@ from helpers.explorer.engine.threads import (
 from helpers.explorer.program import Step
 
 # Looked up at every step: an enum's members are slow to find.
-_DONE, _WAITING = ThreadState.DONE, ThreadState.WAITING
+_DONE, _WAITING, _PARKED = ThreadState.DONE, ThreadState.WAITING, ThreadState.PARKED
+_NEW = ThreadState.NEW
 
 #: How a schedule names the expiry of a thread's timeout, and a start after the first step.
 TIMEOUT = ":timeout"
@@ -307,7 +308,7 @@ class Scheduler(Baton):
 
     def arrived(self, thread: ControlledThread) -> None:
         """The call that may have waited is over."""
-        thread.state, thread.waiting = ThreadState.PARKED, None
+        thread.state, thread.waiting = _PARKED, None
         if thread.cancelled:
             raise Cancelled
 
@@ -411,21 +412,23 @@ class Scheduler(Baton):
         thread = self.threads.get(decision) or self.threads[thread_of(decision)]
         number = len(self.steps)
         began = thread.since - 1 if thread.state is _WAITING else number
-        if thread.state is ThreadState.NEW:
-            thread.state = ThreadState.PARKED
         step = thread.next
         thread.step = Step(
             thread.name, step.label, step.sql, step.connection, step.parameters, began
         )
-        thread.timed_out = decision.endswith(TIMEOUT)
-        if thread.timed_out:
-            self._note_timeout(thread)
+        thread.timed_out = False
+        if decision != thread.name:
+            self._note_expiry_or_start(thread, decision)
         thread.taken += 1
         self.steps.append(thread.step)
         self.schedule.append(decision)
         return thread
 
-    def _note_timeout(self, thread: ControlledThread) -> None:
+    def _note_expiry_or_start(self, thread: ControlledThread, decision: str) -> None:
+        if decision.endswith(START):
+            thread.state = ThreadState.PARKED
+            return
+        thread.timed_out = True
         thread.step.outcome = "timeout"
         self.clock = max(self.clock, thread.until)
         if self.track:
@@ -457,12 +460,15 @@ class Scheduler(Baton):
                 continue
             if state is _WAITING:
                 patient.append(thread)
+                tries = progress > thread.attempted and name not in self.tried
+                if not tries and not self.impatient:
+                    continue
                 in_vain = name in self.tried or thread.in_the_way == self._locks(thread.waiting)
                 if in_vain:
                     timeouts.append(name + TIMEOUT)
-                if progress > thread.attempted and name not in self.tried:
+                if tries:
                     (late if in_vain else retries).append(name)
-            elif state is ThreadState.NEW:
+            elif state is _NEW:
                 starts.append(name + START)
             elif can_go_on is None or can_go_on():
                 ready.append(name)
@@ -472,10 +478,12 @@ class Scheduler(Baton):
                 patient.append(thread)
                 timeouts.append(name + TIMEOUT)
         going = retries + ready
-        started = self.steps[-1] if self.steps else None
-        if started is not None and started.label == "start" and started.thread in going:
-            return [started.thread]
-        going = (going + starts if progress else going) or starts or sleepers
+        if self.late:
+            started = self.steps[-1] if progress else None
+            if started is not None and started.label == "start" and started.thread in going:
+                return [started.thread]
+            going = (going + starts if progress else going) or starts
+        going = going or sleepers
         if self.impatient and going + timeouts:
             return going + timeouts
         if going:

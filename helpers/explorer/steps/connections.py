@@ -260,8 +260,9 @@ class SteppingConnection(WatchedConnection):
         if thread is None:
             return call(*arguments)
         scheduler = self.scheduler
-        before = self.state()[0] if scheduler.track else 0
-        alone = not self.open_transaction
+        before, alone = 0, True
+        if scheduler.track:
+            before, alone = self.state()[0], not self.open_transaction
         self.occupant = thread
         try:
             return self._waiting.perform(self, kind, call, *arguments)
@@ -273,7 +274,7 @@ class SteppingConnection(WatchedConnection):
             raise
         finally:
             self.occupant = None
-            if arguments and isinstance(arguments[0], sqlite3.Cursor):
+            if scheduler.track and arguments and isinstance(arguments[0], sqlite3.Cursor):
                 thread.step.counted = (arguments[0].lastrowid, arguments[0].rowcount)
             scheduler.arrived(thread)
             if self.failure is not None:
