@@ -18,7 +18,8 @@ from helpers.history import Call, CallError, History, shorten
 
 #: What a schedule is: thread names in the order in which they take their steps.
 #: ``"A:timeout"`` is the moment at which A has waited too long and no other thread can move,
-#: ``"B:start"`` that at which B starts, if that is not before the first step.
+#: ``"B:start"`` that at which B starts, if that is not before the first step (at the end of a
+#: schedule that was cut: it did not).
 Schedule = tuple[str, ...]
 
 #: Kinds of outcome, the worst first; `Outcome.kind` explains them.

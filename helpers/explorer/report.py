@@ -69,6 +69,7 @@ class Exploration:
         pruned: runs that were stopped half-way, for nothing new could follow.
         steps: steps taken in all runs together.
         unseen: what happened that no step shows, so that nothing is proved; empty if nothing.
+        step_limit: steps after which a schedule was cut.
     """
 
     program: Program
@@ -84,6 +85,7 @@ class Exploration:
     steps: int
     unseen: str = ""
     preemptions: int | None = None
+    step_limit: int = STEP_LIMIT
 
     def __eq__(self, other: object) -> bool:
         """Whether both found the same; how long that took does not count."""
@@ -142,7 +144,7 @@ class Exploration:
         schedule = schedule or self.failing
         if schedule is None:
             raise ValueError("no schedule failed: name the one to replay")
-        return replay(self.program, schedule, self.waiting)
+        return replay(self.program, schedule, self.waiting, self.step_limit)
 
     def assert_proved(self) -> None:
         """For a test: pass if the claim was proved.
@@ -295,7 +297,8 @@ def explore(
             if how.merge and any(outcome.kind == "endless" for outcome in tally.outcomes):
                 how = replace(how, merge=False)
                 continue
-            return report(program, tally, how, seed, name, time.perf_counter() - began)
+            what = report(program, tally, how, seed, name, time.perf_counter() - began)
+            return replace(what, step_limit=step_limit)
 
 
 def _beside(program: Program) -> str:
@@ -307,14 +310,16 @@ def _beside(program: Program) -> str:
     return sharing.beside
 
 
-def replay(program: Program, schedule: Schedule, waiting: str = "auto") -> Run:
-    """Run one schedule and keep all that it did.
+def replay(
+    program: Program, schedule: Schedule, waiting: str = "auto", step_limit: int = STEP_LIMIT
+) -> Run:
+    """Run one schedule and keep all that it did; the arguments are those of `explore`.
 
     Raises:
         ScheduleError: if it names a thread that cannot take a step then.
     """
     late = [thread_of(choice) for choice in schedule if choice.endswith(START)]
-    with Runner(program, waiting, track=True) as runner:
+    with Runner(program, waiting, step_limit, track=True) as runner:
         return runner.trace(Replay(schedule), late=late)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from helpers.explorer.engine.scheduler import ScheduleError
 from helpers.explorer.program import Program, Run
 from helpers.explorer.report import replay
+from helpers.explorer.runner import STEP_LIMIT
 
 
 def save(run: Run, path: str | os.PathLike[str]) -> None:
@@ -37,7 +38,9 @@ def replay_saved(program: Program, path: str | os.PathLike[str], waiting: str = 
         raise ValueError(f"{os.fspath(path)} holds no schedule that was saved here") from None
     changed = "the program has changed since the schedule was saved"
     try:
-        run = replay(program, schedule, waiting)
+        was_cut = str(content["outcome"]).startswith("endless: cut")
+        limit = len(steps) if was_cut else max(STEP_LIMIT, len(steps) + 1)
+        run = replay(program, schedule, waiting, limit)
     except ScheduleError as error:
         raise ScheduleError(f"{changed}: {error}") from None
     pairs = zip_longest(steps, _steps(run), fillvalue="nothing")

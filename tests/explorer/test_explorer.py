@@ -25,7 +25,7 @@ import pytest
 from units import ctrl_c
 from ways import WAYS
 
-from helpers.explorer import Diverged, Program, ScheduleError, explore, replay, runner
+from helpers.explorer import Diverged, Program, ScheduleError, explore, replay, runner, saved
 from helpers.explorer.engine import baton, scheduler
 from helpers.explorer.scenarios import autocommit, begin, no_increment_lost
 from helpers.explorer.steps.locks import StepLock
@@ -493,6 +493,41 @@ def test_a_thread_that_never_ends_is_cut_and_named():
     exploration = explore(program(spin), step_limit=50)
     assert exploration.counts == {"endless": 1}
     assert exploration.outcomes[0][0].text == "endless: cut after 50 steps, A was last"
+    assert exploration.replay().outcome == exploration.outcomes[0][0]
+
+
+@pytest.mark.parametrize("limit", [50, 250])
+def test_an_endless_schedule_is_replayed_from_a_file(limit, tmp_path):
+    def spin(path):
+        with closing(connect(path)) as connection:
+            while connection.execute("SELECT value FROM counter").fetchone() < (9,):
+                pass
+
+    endless = program(spin, autocommit)
+    run = explore(endless, step_limit=limit, max_schedules=3).replay()
+    saved.save(run, tmp_path / "run.json")
+    assert saved.replay_saved(endless, tmp_path / "run.json").outcome == run.outcome
+
+
+def test_a_schedule_in_which_a_thread_never_started_is_replayed():
+    def until_told(shared):
+        path, told = shared
+        with closing(connect(path)) as connection:
+            while not told:
+                connection.execute("SELECT value FROM counter").fetchone()
+
+    def tell(shared):
+        path, told = shared
+        told.append(1)
+        with closing(connect(path)) as connection:
+            connection.execute("SELECT value FROM counter").fetchone()
+
+    beside = program(until_told, tell, share=lambda path: (path, []))
+    exploration = explore(beside, step_limit=20)
+    assert exploration.failing == ("A",) * 20 + ("B:start",)
+    assert exploration.replay().outcome.kind == "endless"
+    for outcome, _, example in exploration.outcomes:
+        assert exploration.replay(example).outcome == outcome
 
 
 def test_a_lock_that_is_given_back_unseen_is_found_free_before_any_timeout(monkeypatch):

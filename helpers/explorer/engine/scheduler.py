@@ -404,6 +404,8 @@ class Scheduler(Baton):
         elif len(self.steps) >= self.step_limit:
             last = self.steps[-1].thread
             self.ended = f"endless: cut after {self.step_limit} steps, {last} was last"
+            # Who had not started: a replay must not start it either.
+            self.schedule += [n + START for n, t in self.threads.items() if t.state is _NEW]
         else:
             return False
         return True
