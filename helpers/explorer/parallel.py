@@ -22,7 +22,8 @@ from helpers.explorer.runner import Runner
 from helpers.explorer.search import Node, Search, depth_first, split, starts
 from helpers.explorer.tally import Below, Tally
 
-#: Subtrees per worker: enough that the last one to finish does not keep the rest waiting.
+#: Subtrees per worker: enough that the last one to finish does not keep the rest waiting. Where
+#: states are merged there is one, for the parts do not know each other's states.
 PARTS_PER_WORKER = 16
 
 #: Seconds after which a task gives up, should its caller have stopped to listen.
@@ -46,16 +47,18 @@ class Job:
 
 def spread(tally: Tally, job: Job, executor: Executor) -> Iterator[Tally]:
     """Cut the tree, hand out the parts, merge what comes back; yields after each part."""
-    workers = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
+    parts = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
+    if not job.search.merge:
+        parts *= PARTS_PER_WORKER
     # The parts are handed out outside of the `with`: a process that is forked now must not
     # inherit a run in progress.
     with Runner(job.program, job.waiting, job.step_limit, job.search.merge, job.sharing) as runner:
         roots = [
             (search, root)
             for search in starts(job.search, job.program.threads)
-            for root in split(runner, search, PARTS_PER_WORKER * workers)
+            for root in split(runner, search, parts)
         ]
-    batches = _batches(roots, PARTS_PER_WORKER * workers)
+    batches = _batches(roots, parts)
     payload = cloudpickle.dumps(job)
     futures: list[Future[bytes]] = [
         executor.submit(explore_parts, payload, cloudpickle.dumps(batch)) for batch in batches
