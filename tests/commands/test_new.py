@@ -12,6 +12,8 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 from helpers import __main__ as command_line
 from helpers.commands import new, refresh
 
+pytestmark = pytest.mark.slow
+
 NAME = "07_what_is_new"
 BESIDE = {"03_before.ipynb": "# 03 · Before", "11_after.ipynb": "# 11 · After"}
 
@@ -74,7 +76,6 @@ def test_it_has_every_part_of_a_lesson(folder):
     assert cells[-1].source.count("<details>") == 3
 
 
-@pytest.mark.slow
 def test_it_is_green_at_once(folder, path):
     """Strictly, with the course's own settings."""
     root = folder.parent

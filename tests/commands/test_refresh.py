@@ -88,6 +88,7 @@ def test_a_second_run_changes_nothing(refreshed):
     assert (refreshed.read_bytes(), refreshed.stat().st_mtime_ns) == (before, written)
 
 
+@pytest.mark.slow
 def test_what_is_stored_passes_nbval_strict(nbval_strict, refreshed):
     assert nbval_strict(refreshed) == "6 passed"
 

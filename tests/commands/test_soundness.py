@@ -12,6 +12,8 @@ from helpers.__main__ import main
 from helpers.commands import soundness
 from helpers.explorer import explore, scenarios
 
+pytestmark = pytest.mark.slow
+
 BY_NAME = {scenario.name: scenario for scenario in scenarios.SCENARIOS}
 
 

@@ -49,7 +49,7 @@ LABELLED = {"02": cases.ERRORS, "05": cases.LOCKED}
 #: How many answers each exercise has at least.
 LEAST = {"RIGHT": 3, "WRONG": 8}
 #: How many of them are tried every time; the others by CI.
-EVERY_TIME = {"RIGHT": 1, "WRONG": 4}
+EVERY_TIME = {"RIGHT": 1, "WRONG": 3}
 #: Words of a refusal at most; a schedule counts as one.
 WORDS = 60
 #: A schedule in a refusal.

@@ -22,6 +22,7 @@ def test_each_repair_keeps_its_promise_and_no_other(key):
     assert set(inventories.broken(bank.REPAIRS[key])) == set(inventories.PROMISES) - {key}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", bank.REPAIRS)
 def test_the_verdict_counts_what_remains_and_names_no_method(key):
     verdict = check_inventory(bank.but(key))
@@ -73,6 +74,7 @@ class Raises(bank.OneLock):
         raise bank.sqlite3.ProgrammingError("recursive use of cursors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("service", "reason"),
     [

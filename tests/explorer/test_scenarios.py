@@ -200,6 +200,7 @@ def hard(name):
 
 
 @needs_handler
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["delete", "wal"])
 @pytest.mark.parametrize(("one", "other"), [*itertools.combinations_with_replacement(HARD, 2)])
 def test_the_rule_agrees_with_sqlite_on_statements_that_it_cannot_follow(one, other, mode):

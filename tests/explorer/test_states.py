@@ -133,9 +133,8 @@ def agree(number):
     return full == explore(random_program(number), merge=True, waiting=waiting)
 
 
-@pytest.mark.parametrize(
-    "part", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 16))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(16))
 def test_random_programs_count_the_same(part):
     answers = [agree(number) for number in range(part * 6, part * 6 + 6)]
     assert False not in answers
@@ -194,7 +193,7 @@ def waits(path):
 
 
 @pytest.mark.parametrize(("job", "most"), [(increments, 250), (blind, 60), (waits, 120)])
-@pytest.mark.parametrize("mode", ["delete", "wal"])
+@pytest.mark.parametrize("mode", [pytest.param("delete", marks=pytest.mark.slow), "wal"])
 def test_content_stands_for_the_order_of_writes(job, most, mode):
     full, states = both(Program("counter", [job] * 2, lambda end: True, journal_mode=mode))
     assert full == states

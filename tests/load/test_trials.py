@@ -93,6 +93,7 @@ def test_what_cannot_be_made_is_told():
     assert crashed.numbers()["ended"] == "SIGSEGV"
 
 
+@pytest.mark.slow  # notebook 16 shows it
 def test_the_matrix_has_every_workload_and_a_verdict_for_each_strategy():
     found = trials.matrix(["Pool", "Writer"], seconds=0.1)
     assert list(found) == list(trials.WORKLOADS)

@@ -433,7 +433,7 @@ def test_python_begins_nothing_whatever_connect_makes_of_it(path, make):
 
 @pytest.mark.parametrize("make", [TransactionLock, PerThread, Pool, Writer])
 @pytest.mark.parametrize("call", ["write", "read"])
-@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("first", [True, pytest.param(False, marks=pytest.mark.slow)])
 # Between the opening of a connection and the name for it nobody can close it (Python 3.13 warns).
 @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
 def test_an_interruption_at_any_place_leaves_the_strategy_fit(tmp_path, make, call, first):

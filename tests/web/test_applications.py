@@ -157,7 +157,8 @@ def test_it_is_short_and_needs_nothing_of_the_kit(name):
     assert [module for module in modules if module.startswith(("helpers", "."))] == []
 
 
-@pytest.mark.parametrize("copies", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("copies", [1, 2])
 def test_its_first_line_is_the_command_that_starts_it(name, path, tmp_path, copies):
     source = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
     command = source.splitlines()[0].removeprefix("# ").partition("   ")[0]
