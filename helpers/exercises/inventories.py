@@ -371,10 +371,12 @@ def _tale(trial: trials.Trial, found: Exploration) -> str:
     if found.failing is None:
         return f"{trial.says}. {found.verdict}"
     run = found.replay()
-    outcome = run.outcome
-    count = found.counts.get(outcome.kind if outcome else "endless", 0)
+    kind = run.outcome.kind if run.outcome else "endless"
+    count = found.counts.get(kind, 0)
     some = f"In {count} of {found.schedules} schedules, for example {lessons.schedule(run)}"
     if len(trial.threads) == 1:
         some = f"Alone, in the order {lessons.schedule(run)}"
-    ends = outcome.text if outcome else "it does not come to an end"
+    ends = "it does not come to an end"
+    if run.outcome and kind != "endless":
+        ends = run.outcome.text
     return f"{trial.says}. {some}, the end is: {ends}."

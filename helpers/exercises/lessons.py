@@ -62,7 +62,7 @@ def lesson(found: Exploration, promise: Told, told: Schedule | None = None) -> s
     some = f"{found.counts.get(kind, 0)} of {found.schedules} orders"
     shown = f"for example {schedule(run)}"
     if kind in ("deadlock", "endless"):
-        ended = run.outcome.text if run.outcome else f"cut after {len(run.steps)} steps"
+        ended = run.outcome.text.removeprefix("endless: ") if run.outcome else "no end was found"
         if told_to_retry := _retries_at_once(run):
             return f"in the order {schedule(run)}, {told_to_retry}"
         return f"in the order {schedule(run)} it does not come to an end: {ended}. {promise.stuck}"

@@ -28,6 +28,9 @@ KINDS = ("wrong", "deadlock", "endless", "error", "right")
 #: Those that refute a program's claim.
 FAILURES = KINDS[:3]
 
+#: Steps that are shown at each end of a schedule of very many.
+_SHOWN = 30
+
 #: One logical step lasts one millisecond in a history, so that pictures never change.
 STEP_NS = 1_000_000
 
@@ -262,9 +265,10 @@ class Run:
         return history
 
     def __str__(self) -> str:
-        """The steps, one on each line, and how it ended."""
+        """The steps, one on each line, and how it ended; of very many, the first and last."""
         lines = [f"{number:>3}  {text}" for number, text in enumerate(self.texts(), start=1)]
-        return "\n".join([*lines, self.outcome.text if self.outcome else "not at its end"])
+        ended = self.outcome.text if self.outcome else "not at its end"
+        return "\n".join([*both_ends(lines), ended])
 
     def texts(self) -> list[str]:
         """Each step on one line: thread, call, and what it came to."""
@@ -280,6 +284,11 @@ class Run:
             later.thread == step.thread and later.began == step.began
             for later in self.steps[number + 1 :]
         )
+
+
+def both_ends(texts: Sequence[str]) -> list[str]:
+    """All of them, or the first and the last if there are more than a reader would read."""
+    return list(texts) if len(texts) <= 3 * _SHOWN else [*texts[:_SHOWN], "…", *texts[-_SHOWN:]]
 
 
 def rows_text(rows: list[tuple[Any, ...]]) -> str:

@@ -16,7 +16,7 @@ from helpers.explorer.engine.confinement import FoundShared, sharing_of
 from helpers.explorer.engine.processor import apart
 from helpers.explorer.engine.scheduler import START, thread_of
 from helpers.explorer.engine.states import CannotMerge
-from helpers.explorer.program import FAILURES, KINDS, Outcome, Program, Run, Schedule
+from helpers.explorer.program import FAILURES, KINDS, Outcome, Program, Run, Schedule, both_ends
 from helpers.explorer.runner import STEP_LIMIT, Replay, Runner
 from helpers.explorer.sampling import sample
 from helpers.explorer.search import Search, every_start
@@ -192,8 +192,14 @@ class Exploration:
         import pandas as pd
 
         rows = [
-            (_MEANING[o.kind], o.text, count, f"{count / self.schedules:.0%}", " ".join(example))
-            for o, count, example in self.outcomes
+            (
+                _MEANING[outcome.kind],
+                outcome.text,
+                count,
+                f"{count / self.schedules:.0%}",
+                " ".join(both_ends(example)),
+            )
+            for outcome, count, example in self.outcomes
         ]
         columns = ["result", "at the end", "schedules", "share", "for example"]
         return pd.DataFrame(rows, columns=columns)

@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import Protocol
 
 from helpers.explorer.engine.scheduler import START, Diverged, Scheduler, thread_of
-from helpers.explorer.engine.states import CannotMerge, settled, state_of
+from helpers.explorer.engine.states import CannotMerge, keys_of, settled
 from helpers.explorer.program import Schedule, Step
 from helpers.explorer.runner import Runner, before_timeout
 from helpers.explorer.tally import Below, Tally, at_end
@@ -159,13 +159,10 @@ class DepthFirst:
             node.states = [(key, *limit) for key in self._keys(run, node)]
         return node
 
-    def _keys(self, run: Scheduler, node: Node) -> Iterator[bytes]:
-        """By the order of all uses; and by the content and the uses since it was last settled."""
-        yield state_of(run)
+    def _keys(self, run: Scheduler, node: Node) -> list[bytes]:
         contents = [each.settled for each in (*self.nodes, node)]
         at = max((n for n, content in enumerate(contents) if content), default=0)
-        if contents[at]:
-            yield state_of(run, at, contents[at] or b"")
+        return keys_of(run, at, contents[at])
 
     def _replay(self, run: Played, node: Node, offers: list[str]) -> str:
         choice = node.choice

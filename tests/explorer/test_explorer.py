@@ -494,6 +494,10 @@ def test_a_thread_that_never_ends_is_cut_and_named():
     assert exploration.counts == {"endless": 1}
     assert exploration.outcomes[0][0].text == "endless: cut after 50 steps, A was last"
     assert exploration.replay().outcome == exploration.outcomes[0][0]
+    with pytest.raises(AssertionError) as caught:
+        explore(program(spin)).assert_proved()
+    assert len(str(caught.value).splitlines()) < 80
+    assert f"{'A ' * 30}… {'A ' * 30}".strip() in str(caught.value)
 
 
 @pytest.mark.parametrize("limit", [50, 250])

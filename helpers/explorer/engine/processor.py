@@ -12,6 +12,7 @@ it is one of its own (`apart`), and the caller's stays as it is.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import ctypes
 import os
 import sys
@@ -49,7 +50,7 @@ def apart(progressing: Iterator[object]) -> Iterator[None]:
                     break
 
     with ThreadPoolExecutor(1, "search") as pool:
-        future = pool.submit(go_on)
+        future = pool.submit(contextvars.copy_context().run, go_on)
         try:
             while wait([future], LOOK).not_done:
                 yield

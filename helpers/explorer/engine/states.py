@@ -10,6 +10,7 @@ that is over is left out: the call that waited counts where it was completed.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from hashlib import blake2b
 
@@ -78,13 +79,15 @@ def _content(path: str) -> bytearray:
     return content
 
 
-def state_of(run: Scheduler, settled_at: int = 0, content: bytes = b"") -> bytes:
-    """The key of the state in which `run` is between two steps; needs `Scheduler.track`.
+def keys_of(run: Scheduler, settled_at: int, content: bytes | None) -> list[bytes]:
+    """The keys of the state in which `run` is between two steps; needs `Scheduler.track`.
+
+    One by the order of all uses, and one by `content`, if there is any, and the uses since then.
 
     Args:
         run: what has come to that state.
-        settled_at: the number of steps after which it was last `settled`, with this `content`.
-        content: ``b""`` if it never was: then the order of all uses of the file counts.
+        settled_at: the number of steps after which it was last `settled`.
+        content: its content then, None if it never was.
 
     Raises:
         CannotMerge: if the threads have been found to share something else.
@@ -94,16 +97,27 @@ def state_of(run: Scheduler, settled_at: int = 0, content: bytes = b"") -> bytes
     if any(connection.commits_later() for connection in run.connections):
         raise CannotMerge("a statement that commits when its last row is read")
     stands = [_stand(run, thread) for thread in run.threads.values()]
-    past = (content, *_past(run, settled_at))
-    now = (stands, _patient(run.threads.values()), run.cycles[:1], run.clock, sorted(run.tried))
-    return blake2b(repr((past, now, run.numbered)).encode(), digest_size=16).digest()
+    calls, uses, later = _past(run, settled_at)
+    now = (_patient(run.threads.values()), run.cycles[:1], run.clock, sorted(run.tried))
+    known = repr((calls, stands, now, run.numbered)).encode()
+    found = [_key(known, uses, b"")]
+    return found if content is None else [*found, _key(known, later, content)]
 
 
-def _past(run: Scheduler, settled_at: int) -> tuple[object, ...]:
-    """What each thread's calls have told it, and in which order shared resources were used."""
+def _key(known: bytes, uses: dict[str, _Uses], content: bytes) -> bytes:
+    order = sorted((resource, order.key()) for resource, order in uses.items())
+    return blake2b(known + repr((order, content)).encode(), digest_size=16).digest()
+
+
+def _past(run: Scheduler, settled_at: int) -> tuple[object, dict[str, _Uses], dict[str, _Uses]]:
+    """What each thread's calls have told it, and in which order shared resources were used.
+
+    The order twice: of all uses, and without those of the file before step `settled_at`.
+    """
     began = {name: thread.since for name, thread in run.threads.items() if thread.waiting}
     calls: dict[str, list[object]] = {name: [] for name in run.threads}
-    uses: dict[str, _Uses] = {}
+    uses: defaultdict[str, _Uses] = defaultdict(_Uses)
+    later: defaultdict[str, _Uses] = defaultdict(_Uses)
     for number, step in enumerate(run.steps):
         if step.outcome == "waits" and number + 1 < began.get(step.thread, len(run.steps) + 1):
             continue  # the wait is over
@@ -112,9 +126,10 @@ def _past(run: Scheduler, settled_at: int) -> tuple[object, ...]:
         use = step.thread, len(calls[step.thread])
         everything = step.touched.get("everything", "r")
         for resource, mode in (*step.touched.items(), ("everything", everything)):
+            uses[resource].add(use, mode)
             if number >= settled_at or resource not in _OF_THE_FILE:
-                uses.setdefault(resource, _Uses()).add(use, mode)
-    return calls, sorted((resource, order.key()) for resource, order in uses.items())
+                later[resource].add(use, mode)
+    return calls, uses, later
 
 
 class _Uses:
