@@ -40,7 +40,12 @@ SMALL = [
     "explorer/test_as_without.py", "explorer/test_explorer.py",
 ]  # fmt: skip
 SHARED = ["explorer/test_states.py -k=not random", "explorer/test_explorer_strategies.py"]
-SLOW = ["explorer/test_scenarios.py", "explorer/test_states.py -k=random"]
+SLOW = [
+    "explorer/test_scenarios.py",
+    "explorer/test_states.py::test_random_programs_count_the_same[0]",
+]
+#: Of which the slow tests are run, too.
+WITH_SLOW = [SLOW[1], "commands/test_soundness.py"]
 WHOLE = [
     *SMALL,
     "explorer/test_stage.py",
@@ -183,11 +188,13 @@ def commands(room, file):
     """(name, command, seconds) of the tests that should notice, in the order in which they run."""
     python = [sys.executable, "-W", "ignore"]
     pytest = [*python, "-m", "pytest", "-xq", "-p", "no:cacheprovider", "-p", "no:nbval"]
-    pytest += ["-o", "addopts=", "-m", "not slow"]
+    pytest += ["-o", "addopts="]
     if room == "explorer":
         for tests in EXPLORER[file]:
-            yield tests, [*pytest, *f"tests/{tests}".split(" ", 1)], LIMITS[tests in SLOW]
+            marks = [] if tests in WITH_SLOW else ["-m", "not slow"]
+            yield tests, [*pytest, *marks, *f"tests/{tests}".split(" ", 1)], LIMITS[tests in SLOW]
         return
+    pytest += ["-m", "not slow"]
     make, selected = STRATEGIES[file]
     if make:
         command = [*python, "-I", "tests/protocol.py", f"helpers/strategies/{file}", make]

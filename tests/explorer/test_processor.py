@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sys
 import threading
 
 import pytest
+from units import ctrl_c
 
 from helpers.explorer import Program, explore
 from helpers.explorer.engine import processor
@@ -70,6 +72,26 @@ def test_an_interrupted_search_ends_with_its_run_and_leaves_no_thread():
         going.throw(KeyboardInterrupt)
     assert runs[-1] == "closed"
     assert threading.active_count() == threads
+
+
+@ctrl_c()
+def test_a_second_ctrl_c_does_not_leave_the_search_running():
+    ended = []
+
+    def searching():
+        try:
+            while True:
+                yield
+        finally:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            threading.Event().wait(0.2)  # still at its end when the interrupt arrives
+            ended.append("put back")
+
+    going = processor.apart(searching())
+    next(going)
+    with pytest.raises(KeyboardInterrupt):
+        going.throw(KeyboardInterrupt)
+    assert ended == ["put back"]
 
 
 def test_what_a_search_raises_comes_to_the_caller():

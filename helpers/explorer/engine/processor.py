@@ -49,14 +49,18 @@ def apart(progressing: Iterator[object]) -> Iterator[None]:
                 if stopped.is_set():
                     break
 
-    with ThreadPoolExecutor(1, "search") as pool:
-        future = pool.submit(contextvars.copy_context().run, go_on)
-        try:
-            while wait([future], LOOK).not_done:
-                yield
-        finally:
-            stopped.set()
-        future.result()
+    pool = ThreadPoolExecutor(1, "search")
+    future = pool.submit(contextvars.copy_context().run, go_on)
+    try:
+        while wait([future], LOOK).not_done:
+            yield
+    finally:
+        stopped.set()
+        while not future.done():  # another Ctrl-C must not leave it running
+            with contextlib.suppress(KeyboardInterrupt):
+                wait([future])
+        pool.shutdown()
+    future.result()
 
 
 class Together:
