@@ -593,6 +593,21 @@ def test_a_run_that_is_cut_half_way_leaves_no_lock_to_the_next_one():
     assert not exploration.failures
 
 
+def test_a_thread_that_waits_when_the_run_ends_is_told_nothing():
+    told = []
+
+    def job(path):
+        with closing(connect(path)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                told.append(str(error))
+
+    run = replay(program(job, job), ("A", "B"))
+    assert list(run.blocked) == ["B"]
+    assert told == []
+
+
 def test_a_lock_among_the_arguments_is_made_anew_for_each_schedule():
     def job(lock, path, *, items):
         with lock, closing(sqlite3.connect(path, isolation_level=None)) as connection:
