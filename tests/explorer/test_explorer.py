@@ -492,6 +492,7 @@ def test_a_thread_that_never_ends_is_cut_and_named():
 
     exploration = explore(program(spin), step_limit=50)
     assert exploration.counts == {"endless": 1}
+    assert str(exploration).splitlines()[1].split()[0] == "never"
     assert exploration.outcomes[0][0].text == "endless: cut after 50 steps, A was last"
     assert exploration.replay().outcome == exploration.outcomes[0][0]
     with pytest.raises(AssertionError) as caught:
