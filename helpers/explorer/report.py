@@ -303,8 +303,8 @@ def explore(
             if how.merge and any(outcome.kind == "endless" for outcome in tally.outcomes):
                 how = replace(how, merge=False)
                 continue
-            what = report(program, tally, how, seed, name, time.perf_counter() - began)
-            return replace(what, step_limit=step_limit)
+            spent = time.perf_counter() - began
+            return replace(report(program, tally, how, seed, name, spent), step_limit=step_limit)
 
 
 def _beside(program: Program) -> str:

@@ -34,12 +34,12 @@ def replay_saved(program: Program, path: str | os.PathLike[str], waiting: str = 
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         schedule, steps = tuple(content["schedule"]), list(content["steps"])
+        was_cut = str(content["outcome"]).startswith("endless: cut")
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{os.fspath(path)} holds no schedule that was saved here") from None
     changed = "the program has changed since the schedule was saved"
+    limit = len(steps) if was_cut else max(STEP_LIMIT, len(steps) + 1)
     try:
-        was_cut = str(content["outcome"]).startswith("endless: cut")
-        limit = len(steps) if was_cut else max(STEP_LIMIT, len(steps) + 1)
         run = replay(program, schedule, waiting, limit)
     except ScheduleError as error:
         raise ScheduleError(f"{changed}: {error}") from None

@@ -514,6 +514,14 @@ def test_an_endless_schedule_is_replayed_from_a_file(limit, tmp_path):
     assert saved.replay_saved(endless, tmp_path / "run.json").outcome == run.outcome
 
 
+@pytest.mark.parametrize("content", ["[]", '{"schedule": ["A"], "steps": ["A: SELECT 1"]}'])
+def test_a_file_that_was_not_saved_here_is_refused(content, tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"run\.json holds no schedule that was saved here"):
+        saved.replay_saved(program(autocommit), path)
+
+
 def test_a_schedule_in_which_a_thread_never_started_is_replayed():
     def until_told(shared):
         path, told = shared

@@ -55,6 +55,7 @@ def test_every_report_is_complete_and_names_nobody():
         homes = re.findall(r"(?:/home/|/[Uu]sers/|[Uu]sers\\+)([^/\\]+)", report["text"])
         assert set(homes) <= {"me", "runneradmin", "appveyor"}, report["id"]
         assert not re.search(r"[\w.]+@[\w-]+\.\w", report["text"]), report["id"]
+        assert not re.search(r"/(opt|root|work|farm)/", report["text"]), report["id"]
 
 
 @pytest.mark.parametrize("part", PARTS)

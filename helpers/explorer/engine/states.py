@@ -4,7 +4,7 @@ What a thread will do next depends on what its calls returned; what these return
 order of the steps that touch something in common, not on that of independent ones (Mazurkiewicz
 1977, `Trace theory`). So the key holds each thread's calls with their results, for each shared
 resource the order of its uses, and what the scheduler itself remembers. What was done to the
-file before a moment in which nobody had a lock on it counts by the content that it left. A wait
+file before a moment in which nobody had a transaction counts by the content that it left. A wait
 that is over is left out: the call that waited counts where it was completed.
 """
 
