@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -95,6 +96,18 @@ def test_imports_run_one_way_between_rooms():
     for module, others in _graph().items():
         rooms.setdefault(_room(module), set()).update(_room(other) for other in others)
     TopologicalSorter({room: others - {room, ""} for room, others in rooms.items()}).prepare()
+
+
+def test_what_the_rationale_names_is_there():
+    text = (
+        (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").replace("notebook_NN", "notebook_01")
+    )
+    names = set(re.findall(r"`([\w/]+\.py)`", text))
+    paths = [
+        path.as_posix() for part in ("helpers", "tests") for path in (ROOT / part).rglob("*.py")
+    ]
+    assert names
+    assert [n for n in sorted(names) if not any(p.endswith(f"/{n}") for p in paths)] == []
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m != "helpers.__main__"])

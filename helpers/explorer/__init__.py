@@ -10,15 +10,24 @@ A step is one SQL call, or one call of Python's own primitives (a lock, a queue,
 `Runner`, `RoundRobin` and `DepthFirst` run single schedules of one's own choice, for checks.
 """
 
-from helpers.explorer.collector import gc_paused
-from helpers.explorer.engine.scheduler import Diverged, ScheduleError, Scheduler
+from helpers.explorer.engine.policies import RoundRobin
+from helpers.explorer.engine.processor import gc_paused
+from helpers.explorer.engine.scheduler import Scheduler
 from helpers.explorer.game import SchedulerGame
-from helpers.explorer.hands import NamedThread, told
-from helpers.explorer.program import Ending, Outcome, Program, Run, Schedule, Step
+from helpers.explorer.program import (
+    Diverged,
+    Ending,
+    Outcome,
+    Program,
+    Run,
+    Schedule,
+    ScheduleError,
+    Step,
+)
 from helpers.explorer.report import Exploration, explore, replay
-from helpers.explorer.runner import CLOSER, RoundRobin, Runner
+from helpers.explorer.runner import CLOSER, Runner
 from helpers.explorer.search import DepthFirst
-from helpers.explorer.stage import Stage
+from helpers.explorer.stage import NamedThread, Stage, told
 
 __all__ = [
     "CLOSER", "DepthFirst", "Diverged", "Ending", "Exploration", "NamedThread", "Outcome",

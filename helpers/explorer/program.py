@@ -22,6 +22,10 @@ from helpers.history import Call, CallError, History, shorten
 #: schedule that was cut: it did not).
 Schedule = tuple[str, ...]
 
+#: How a schedule names the expiry of a thread's timeout, and a start after the first step.
+TIMEOUT = ":timeout"
+START = ":start"
+
 #: Kinds of outcome, the worst first; `Outcome.kind` explains them.
 KINDS = ("wrong", "deadlock", "endless", "error", "right")
 
@@ -33,6 +37,19 @@ _SHOWN = 30
 
 #: One logical step lasts one millisecond in a history, so that pictures never change.
 STEP_NS = 1_000_000
+
+
+class ScheduleError(RuntimeError):
+    """A schedule names a thread that cannot take a step now; the message says why."""
+
+
+class Diverged(RuntimeError):
+    """The same schedule led to another step: the program depends on something else too."""
+
+
+def thread_of(choice: str) -> str:
+    """The name of the thread that an item of a schedule is about."""
+    return choice.partition(":")[0]
 
 
 @dataclass(frozen=True)

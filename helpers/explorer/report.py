@@ -13,14 +13,23 @@ from typing import TYPE_CHECKING
 from helpers.display import Table, progress
 from helpers.explorer import parallel
 from helpers.explorer.engine.confinement import FoundShared, sharing_of
+from helpers.explorer.engine.policies import Replay
 from helpers.explorer.engine.processor import apart
-from helpers.explorer.engine.scheduler import START, thread_of
 from helpers.explorer.engine.states import CannotMerge
-from helpers.explorer.program import FAILURES, KINDS, Outcome, Program, Run, Schedule, both_ends
-from helpers.explorer.runner import STEP_LIMIT, Replay, Runner
-from helpers.explorer.sampling import sample
-from helpers.explorer.search import Search, every_start
-from helpers.explorer.steps.shared_objects import may_share
+from helpers.explorer.program import (
+    FAILURES,
+    KINDS,
+    START,
+    Outcome,
+    Program,
+    Run,
+    Schedule,
+    both_ends,
+    thread_of,
+)
+from helpers.explorer.runner import STEP_LIMIT, Runner
+from helpers.explorer.search import Search, every_start, sample
+from helpers.explorer.steps.discovery import may_share
 from helpers.explorer.steps.waiting import choose
 from helpers.explorer.tally import Tally, simplicity
 

@@ -11,8 +11,7 @@ import os
 from itertools import zip_longest
 from pathlib import Path
 
-from helpers.explorer.engine.scheduler import ScheduleError
-from helpers.explorer.program import Program, Run
+from helpers.explorer.program import Program, Run, ScheduleError
 from helpers.explorer.report import replay
 from helpers.explorer.runner import STEP_LIMIT
 

@@ -8,6 +8,9 @@
 A stage keeps nothing but the schedule: every step runs the program again, from a fresh
 database, up to where you are. So nothing stays parked, open or locked between two cells,
 and undoing a step costs as little as taking one.
+
+It parks a thread before its next call of `sqlite3`. Between two calls of a library that is all
+Python, a `Session` of SQLAlchemy for instance, `NamedThread` lets you say who makes the next one.
 """
 
 from __future__ import annotations
@@ -15,15 +18,18 @@ from __future__ import annotations
 import contextlib
 import html
 import sqlite3
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 from helpers.display import Table
+from helpers.explorer.engine.policies import Replay
 from helpers.explorer.engine.scheduler import Scheduler
 from helpers.explorer.program import Outcome, Program, Step, rows_text
-from helpers.explorer.runner import Replay, Runner
-from helpers.explorer.steps.connections import SteppingConnection, lock_text
-from helpers.history import History, shorten
+from helpers.explorer.runner import Runner
+from helpers.explorer.steps.connections import SteppingConnection
+from helpers.explorer.steps.watched import lock_text
+from helpers.history import CallError, History, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -252,3 +258,53 @@ def _result(step: Step) -> str:
 def shorten_text(text: str) -> str:
     """At most `WIDTH` characters of `text`."""
     return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
+
+
+class NamedThread:
+    """One thread with a name, which waits for something to do. Close it at the end.
+
+    with NamedThread("A") as a, NamedThread("B") as b:
+        a.does(session.add, thing)
+        b.does(session.commit)
+    """
+
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    def starts(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        """Let the thread make a call, and do not wait for it."""
+        return self._thread.submit(function, *arguments)
+
+    def does(self, function: Callable[..., Any], /, *arguments: Any) -> Any:
+        """Let the thread make a call; returns its result, raises what it raises."""
+        return self.starts(function, *arguments).result()
+
+    def told(self, function: Callable[..., Any], /, *arguments: Any) -> str:
+        """What the thread was told when it made a call; see `told`."""
+        return told(self.starts(function, *arguments))
+
+    def close(self) -> None:
+        """End the thread, once it has done what it was told."""
+        self._thread.shutdown()
+
+    def __enter__(self) -> NamedThread:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def told(call: Future[Any]) -> str:
+    """``"all is well"``, or the error in one line: its type and its first sentence.
+
+    Waits for the end of the call.
+    """
+    error = call.exception()
+    return "all is well" if error is None else in_one_line(error)
+
+
+def in_one_line(error: BaseException) -> str:
+    """An error's type and the first clause of its message, as in a list of errors."""
+    described = CallError.of(error)
+    message = next(iter(described.message.splitlines()), "")
+    return f"{described.kind}: {message.split(';')[0].split('. ')[0]}".rstrip(": .")

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from helpers.explorer.engine.scheduler import START, thread_of
-from helpers.explorer.program import Outcome, Schedule
+from helpers.explorer.program import START, Outcome, Schedule, thread_of
 
 #: Choices as nested pairs, (first, (second, ...)): what follows a state is shared by all ways in.
 Choices = tuple[()] | tuple[str, "Choices"]

@@ -26,8 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.explorer.engine.scheduler import ScheduleError
-from helpers.explorer.program import Outcome, Program, Step, rows_text
+from helpers.explorer.program import Outcome, Program, ScheduleError, Step, rows_text
 from helpers.explorer.report import Exploration, report
 from helpers.explorer.search import IN_FULL, DepthFirst
 from helpers.explorer.steps.statements import one_line

@@ -17,7 +17,7 @@ from bank.locks import (
 
 from helpers import exercises
 from helpers.exercises import promises
-from helpers.explorer.engine.guard import Unseen
+from helpers.explorer.steps.primitives import Unseen
 from helpers.strategies import PerThread, Pool, StatementLock, TransactionLock
 
 

@@ -5,7 +5,7 @@ import gc
 import pytest
 
 from helpers import load, workloads
-from helpers.explorer import collector
+from helpers.explorer import gc_paused
 from helpers.strategies import TransactionLock
 
 
@@ -32,7 +32,7 @@ def make_circles(number=2000):
 def test_nothing_is_collected_inside_and_all_of_it_afterwards(collections):
     make_circles()
     assert collections
-    with collector.gc_paused():
+    with gc_paused():
         collections.clear()
         make_circles()
         assert not collections
@@ -45,7 +45,7 @@ def test_nothing_is_collected_inside_and_all_of_it_afterwards(collections):
 def test_a_collector_that_is_off_stays_off():
     gc.disable()
     try:
-        with collector.gc_paused():
+        with gc_paused():
             pass
         assert not gc.isenabled()
     finally:
@@ -53,7 +53,7 @@ def test_a_collector_that_is_off_stays_off():
 
 
 def test_an_error_inside_switches_it_on_again():
-    with pytest.raises(KeyError), collector.gc_paused():
+    with pytest.raises(KeyError), gc_paused():
         raise KeyError("x")
     assert gc.isenabled()
 

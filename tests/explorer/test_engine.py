@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from helpers.explorer import Program, explore, parallel, replay
-from helpers.explorer.engine import baton, deadlocks, threads
+from helpers.explorer.engine import run_state, threads
 from helpers.explorer.program import Ending, Outcome, rows_text
-from helpers.explorer.sampling import RandomPriorities
+from helpers.explorer.search import RandomPriorities
 
 # -- random schedules ----------------------------------------------------------------------------
 
@@ -47,7 +47,7 @@ class Control:
 
 
 def test_a_thread_that_takes_steps_is_slow_and_not_stuck():
-    run = baton.Baton()
+    run = run_state.Baton()
     run.running, run._unstick = "A", None  # calling it would raise
     run.control = Control(*[lambda: run.schedule.append("A")] * 3)
     run.baton_out = True
@@ -56,7 +56,7 @@ def test_a_thread_that_takes_steps_is_slow_and_not_stuck():
 
 
 def test_a_thread_that_cannot_be_stopped_is_left_behind():
-    run, asked = baton.Baton(), []
+    run, asked = run_state.Baton(), []
     run.running, run.ended = threads.ControlledThread("A", None), "endless: A"
     run._unstick = lambda: asked.append(1) or len(asked) < 2
     run.control = Control(*[lambda: None] * 9)
@@ -66,12 +66,12 @@ def test_a_thread_that_cannot_be_stopped_is_left_behind():
 
 
 def test_nobody_is_asked_to_end_where_nobody_runs():
-    assert baton.Baton()._unstick() is False
+    assert run_state.Baton()._unstick() is False
 
 
 @pytest.mark.parametrize("running", [True, False])
 def test_an_interrupted_run_waits_for_the_thread_that_runs(running):
-    run, waited = baton.Baton(), []
+    run, waited = run_state.Baton(), []
     thread = SimpleNamespace(cancelled=False, done=False)
     run.threads, run.baton_out, run.running = {"A": thread}, True, thread if running else None
     run.control = SimpleNamespace(acquire=lambda timeout: waited.append("a moment"))
@@ -196,33 +196,33 @@ def test_a_circle_begins_with_the_first_name():
         "A waits for lock of B, which B holds, B waits for lock of C, which C holds, "
         "C waits for lock of A, which A holds"
     )
-    assert [deadlocks.cycle(thread) for thread in (a, b, c)] == [text] * 3
+    assert [threads.cycle(thread) for thread in (a, b, c)] == [text] * 3
     before = waits("D", (c, "it"), wants="lock of C")
-    assert deadlocks.cycle(before) == text
-    assert deadlocks.why_over([before, a]) == f"deadlock: {text}"
+    assert threads.cycle(before) == text
+    assert threads.why_over([before, a]) == f"deadlock: {text}"
 
 
 def test_what_is_no_circle():
     done = waits("A", done=True)
-    assert deadlocks.cycle(waits("B", (done, "it"))) == ""
-    assert deadlocks.cycle(waits("B", (None, "it"))) == ""
-    assert deadlocks.cycle(waits("B", (waits("A", free=True), "it"))) == ""
+    assert threads.cycle(waits("B", (done, "it"))) == ""
+    assert threads.cycle(waits("B", (None, "it"))) == ""
+    assert threads.cycle(waits("B", (waits("A", free=True), "it"))) == ""
     itself = waits("B")
     itself.next.holders = lambda: [(itself, "it")]
-    assert deadlocks.cycle(itself) == ""
-    assert deadlocks.why_over([done]) == "finished"
+    assert threads.cycle(itself) == ""
+    assert threads.why_over([done]) == "finished"
 
 
 def test_those_who_wait_themselves_are_looked_at_first():
     a, b = circle("A", "B")
     done = waits("C", done=True)
     a.next.holders = lambda: [(done, "it"), (b, "it")]
-    assert "B waits for lock of A" in deadlocks.cycle(a)
+    assert "B waits for lock of A" in threads.cycle(a)
 
 
 def test_why_a_thread_cannot_go_on():
     holder = waits("B")
-    why = deadlocks.why_blocked
+    why = threads.why_blocked
     assert why(waits("A", (holder, "a lock"), (None, "x"), wants="lock 1")) == (
         "A waits for lock 1 (B holds a lock)"
     )
@@ -236,9 +236,9 @@ def test_why_a_thread_cannot_go_on():
     nobody.state = threads.ThreadState.SLEEPING
     assert why(nobody) == ""
     assert why(threads.ControlledThread("A", None)) == ""
-    assert deadlocks.why_over([nobody]) == "deadlock: nobody can go on"
+    assert threads.why_over([nobody]) == "deadlock: nobody can go on"
     two = [waits("A", wants="lock 1"), waits("B", wants="lock 2")]
-    assert deadlocks.why_over(two) == "deadlock: A waits for lock 1; B waits for lock 2"
+    assert threads.why_over(two) == "deadlock: A waits for lock 1; B waits for lock 2"
 
 
 # -- programs and their runs ---------------------------------------------------------------------

@@ -26,7 +26,8 @@ from units import ctrl_c
 from ways import WAYS
 
 from helpers.explorer import Diverged, Program, ScheduleError, explore, replay, runner, saved
-from helpers.explorer.engine import baton, scheduler
+from helpers.explorer.engine import run_state, scheduler
+from helpers.explorer.program import thread_of
 from helpers.explorer.scenarios import autocommit, begin, no_increment_lost
 from helpers.explorer.steps.locks import StepLock
 from helpers.explorer.steps.statements import kind_of
@@ -549,7 +550,7 @@ def test_a_lock_that_is_given_back_unseen_is_found_free_before_any_timeout(monke
 
 
 def test_a_thread_that_takes_no_step_is_stopped_and_its_line_named(monkeypatch):
-    monkeypatch.setattr(baton, "TIMEOUT", 0.2)
+    monkeypatch.setattr(run_state, "STUCK_AFTER", 0.2)
 
     def spin(path):
         while True:
@@ -749,7 +750,7 @@ def test_a_timeout_is_no_switch_to_another_thread(merge):
 
     both = Program("counter", [holds, gives_up], lambda end: end.results["B"], expire="any")
     found = explore(both, merge=merge)
-    threads = [scheduler.thread_of(choice) for choice in found.failing]
+    threads = [thread_of(choice) for choice in found.failing]
     assert "B:timeout" in found.failing
     assert [thread for thread, _ in itertools.groupby(threads)] == ["A", "B", "A"]
 

@@ -14,8 +14,7 @@ import pytest
 from helpers.commands import soundness
 from helpers.exercises import no_increment_lost
 from helpers.explorer import Program, Stage, explore, replay
-from helpers.explorer.engine.confinement import sharing_of
-from helpers.explorer.engine.scheduler import LentToAnother
+from helpers.explorer.engine.confinement import LentToAnother, sharing_of
 from helpers.explorer.steps.connections import SteppingConnection
 from helpers.explorer.steps.pools import LibraryLock, StepPoolQueue, _listeners
 

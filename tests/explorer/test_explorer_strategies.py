@@ -21,9 +21,9 @@ import pytest
 
 from helpers.explorer import Program, Runner, explore, replay
 from helpers.explorer.engine.confinement import sharing_of
-from helpers.explorer.engine.guard import Unseen
 from helpers.explorer.scenarios import autocommit, no_increment_lost
 from helpers.explorer.search import depth_first
+from helpers.explorer.steps.primitives import Unseen
 from helpers.explorer.steps.statements import kind_of
 from helpers.explorer.tally import Tally
 from helpers.strategies import PerThread, Pool, Retry, TransactionLock, Writer, per_thread, writer

@@ -16,7 +16,8 @@ import pytest
 from ways import WAYS
 
 from helpers.explorer import Program, explore
-from helpers.explorer.runner import Replay, RoundRobin, Runner
+from helpers.explorer.engine.policies import Replay, RoundRobin
+from helpers.explorer.runner import Runner
 
 SELECT, UPDATE = "SELECT value FROM counter", "UPDATE counter SET value = value + 1"
 CHANGES = "file w, write lock w"

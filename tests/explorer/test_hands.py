@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from helpers.explorer import NamedThread, told
-from helpers.explorer.hands import in_one_line
+from helpers.explorer.stage import in_one_line
 
 
 def fail(text):

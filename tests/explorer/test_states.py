@@ -20,7 +20,7 @@ from ways import RULE, WAYS
 from helpers.explorer import Program, explore
 from helpers.explorer.engine import states
 from helpers.explorer.scenarios import SCENARIOS, begin
-from helpers.explorer.steps.shared_objects import may_share
+from helpers.explorer.steps.discovery import may_share
 
 BEGINS = ("", "BEGIN", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE")
 STATEMENTS = (

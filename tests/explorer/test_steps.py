@@ -26,7 +26,7 @@ from helpers.explorer.scenarios import autocommit, begin
 from helpers.explorer.steps import statements as statements_module
 from helpers.explorer.steps import waiting
 from helpers.explorer.steps.connections import SteppingConnection
-from helpers.explorer.steps.shared_objects import may_share
+from helpers.explorer.steps.discovery import may_share
 
 
 def connect(path, **options):

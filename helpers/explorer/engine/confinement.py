@@ -30,7 +30,7 @@ class Sharing:
             `helpers.explorer.steps.pools`; None: not tried yet.
         found: locks and connections that one thread made and another used too early.
         beside: what the threads share that no step shows, so that states are not merged, and
-            that they may start late matters, see `helpers.explorer.steps.shared_objects`; None:
+            that they may start late matters, see `helpers.explorer.steps.discovery`; None:
             not looked for yet.
         unclear: what was met later, so that states are not merged.
     """
@@ -55,6 +55,16 @@ class FoundShared(RuntimeError):
     def __init__(self, thing: str) -> None:
         super().__init__(thing)
         self.thing = thing
+
+
+class LentToAnother(RuntimeError):
+    """A thread used a connection that another thread has checked out of a pool."""
+
+    def __init__(self, connection: int, borrower: str, user: str) -> None:
+        super().__init__(
+            f"{user} used connection {connection}, which {borrower} had checked out of the pool: "
+            "the threads share it. Explore the program again: its connections now count as shared"
+        )
 
 
 class Confined:

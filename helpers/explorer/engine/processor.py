@@ -1,4 +1,4 @@
-"""One processor for threads that take turns.
+"""What a run asks of the machine: one processor for threads that take turns, no collector.
 
 Of the threads of a run only one is ever awake. Waking the next one on another processor, which
 has to be woken itself, takes about ten times as long as on the same one; and there, a thread that
@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import ctypes
+import gc
 import os
 import sys
 import threading
@@ -114,3 +115,19 @@ class Together:
             self._allowed = set()
             return False
         return True
+
+
+@contextlib.contextmanager
+def gc_paused() -> Iterator[None]:
+    """Collect nothing inside the ``with`` block; what is in no reference cycle goes as always.
+
+    A collection stops every thread, in a notebook kernel for a tenth of a second or more, and
+    calls finalizers in whichever thread it happens to be (https://docs.python.org/3/library/gc.html).
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -11,53 +11,25 @@ threads take turns, switch only at synchronisation, replay from the start.
 
 from __future__ import annotations
 
-import random
-import sys
 from _thread import get_ident
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from helpers.explorer.engine.baton import Baton
-from helpers.explorer.engine.deadlocks import cycle, why_over
+from helpers.explorer.engine.run_state import RunState
 from helpers.explorer.engine.threads import (
     Cancelled,
     ControlledThread,
     PendingStep,
     ThreadState,
     WorkerPool,
-)
-from helpers.explorer.program import Step
+    alone,
+    cycle,
+    why_over,
+)  # fmt: skip
+from helpers.explorer.program import START, Step, thread_of
 
 # Looked up at every step: an enum's members are slow to find.
-_DONE, _WAITING, _PARKED = ThreadState.DONE, ThreadState.WAITING, ThreadState.PARKED
-_NEW = ThreadState.NEW
-
-#: How a schedule names the expiry of a thread's timeout, and a start after the first step.
-TIMEOUT = ":timeout"
-START = ":start"
-
-
-class ScheduleError(RuntimeError):
-    """A schedule names a thread that cannot take a step now; the message says why."""
-
-
-class Diverged(RuntimeError):
-    """The same schedule led to another step: the program depends on something else too."""
-
-
-class LentToAnother(RuntimeError):
-    """A thread used a connection that another thread has checked out of a pool."""
-
-    def __init__(self, connection: int, borrower: str, user: str) -> None:
-        super().__init__(
-            f"{user} used connection {connection}, which {borrower} had checked out of the pool: "
-            "the threads share it. Explore the program again: its connections now count as shared"
-        )
-
-
-def thread_of(choice: str) -> str:
-    """The name of the thread that an item of a schedule is about."""
-    return choice.partition(":")[0]
+_WAITING, _PARKED, _NEW = ThreadState.WAITING, ThreadState.PARKED, ThreadState.NEW
 
 
 class SchedulingPolicy(Protocol):
@@ -82,23 +54,8 @@ def set_active(run: Scheduler | None) -> Scheduler | None:
     return before
 
 
-def alone(things: list[Any]) -> bool:
-    """Whether nothing refers to any of `things` but this list."""
-    return all(count <= _ALONE for count in _references(things))
-
-
-def _references(things: list[Any]) -> list[int]:
-    return [sys.getrefcount(thing) for thing in things]
-
-
-(_ALONE,) = _references([object()])
-
-
-class Scheduler(Baton):
-    """One run of a program: who is where, who may go on, what has happened so far.
-
-    With `track`, each step notes the shared resources that it touched.
-    """
+class Scheduler(RunState):
+    """One run of a program, step by step."""
 
     def __init__(
         self,
@@ -108,41 +65,8 @@ class Scheduler(Baton):
         track: bool,
         is_wal: bool,
     ) -> None:
-        super().__init__()
-        self.workers = workers
+        super().__init__(workers, step_limit, track, is_wal)
         self.policy = policy
-        self.step_limit = step_limit
-        self.track = track
-        self.is_wal = is_wal
-        self.lends = True  # what a pool lends to a thread is that thread's own
-        self.found_shared: set[str] = set()  # see `helpers.explorer.engine.confinement`
-        self.late: Collection[str] = ()  # threads that start when the policy says so
-        self.expire = False  # every busy timeout counts as 0
-        self.impatient = False  # a wait may end at any step
-        self.may_connect = False  # the connection being opened is not the program's
-        self.clock = 0.0  # seconds that the program has waited, see `helpers.explorer.steps.clock`
-        self.name = "the program"  # while it is set up
-        self.random: random.Random | None = None
-        self.commits = 0  # versions of the database so far, for naming snapshots
-        self.unstarted: list[ControlledThread] = []
-        self.last: tuple[list[ControlledThread], str, Callable[[], Any]] | None = None
-        self.steps: list[Step] = []
-        self.tried: set[str] = set()  # failed retries at this node
-        self.connections: list[Any] = []
-        self.notes: list[str] = []
-        self.cycles: list[str] = []  # circles of locks that a timeout broke
-        self.pending: dict[str, str] = {}  # the four that follow: where the threads stood
-        self.blocked: dict[str, str] = {}  # when the run stopped
-        self.lines: dict[str, int] = {}
-        self.choices: list[str] = []
-        self.failure: BaseException | None = None
-        self.names: dict[str, int] = {}
-        self.numbered: list[tuple[str, int, str]] = []  # what may be shared: kind, number, maker
-        self.path = ""  # of the database
-        self.elsewhere = False  # a connection has another database
-        self.shares = ""  # what the threads share that no step shows, see `steps.shared_objects`
-        self.observer: Callable[[int], None] | None = None  # called after each step
-        self.setting_up = get_ident()  # the controller's thread while it prepares the run
 
     # -- called by the controller ------------------------------------------------------
 
@@ -206,11 +130,6 @@ class Scheduler(Baton):
         return alone(connections)
 
     # -- called by the program's threads -----------------------------------------------
-
-    def me(self) -> ControlledThread | None:
-        """The program's thread that is calling; None for any other thread."""
-        thread = self.running
-        return thread if thread is not None and thread.ident == get_ident() else None
 
     @staticmethod
     def here() -> Scheduler | None:
@@ -302,23 +221,11 @@ class Scheduler(Baton):
             return False
         return not thread.timed_out
 
-    def _locks(self, waiting: Any) -> list[tuple[object, ...]]:
-        """The locks of all other connections: while they stay the same, `waiting` waits in vain."""
-        return [other.seen_by_others() for other in self.connections if other is not waiting]
-
     def arrived(self, thread: ControlledThread) -> None:
         """The call that may have waited is over."""
         thread.state, thread.waiting = _PARKED, None
         if thread.cancelled:
             raise Cancelled
-
-    def touch(self, resource: str, mode: str) -> None:
-        """Note that the step being taken reads (``r``) or changes (``w``) a shared resource."""
-        thread = self.running
-        if not self.track or self.cancelling or thread is None:
-            return
-        if thread.step.touched.get(resource) != "w":
-            thread.step.touched[resource] = mode
 
     def finish(self, thread: ControlledThread) -> None:
         """The thread's function is over: close what it left open, pass the baton on."""
@@ -350,18 +257,6 @@ class Scheduler(Baton):
         if self.running is not None:
             self.running.cancelled = True
         return Cancelled()
-
-    def share(self, what: str) -> None:
-        """Note that the threads share something whose use is not always a step."""
-        self.shares = self.shares or what
-
-    def number(self, kind: str, shared: bool = True) -> int:
-        """The next number of its kind in this run, from 1: stable names for resources."""
-        self.names[kind] = self.names.get(kind, 0) + 1
-        if shared:
-            maker = "" if self.running is None else self.running.name
-            self.numbered.append((kind, self.names[kind], maker))
-        return self.names[kind]
 
     # -- choosing ----------------------------------------------------------------------
 
@@ -438,61 +333,3 @@ class Scheduler(Baton):
         circle = cycle(thread)
         if circle:
             self.cycles.append(circle)
-
-    def offers(self) -> list[str]:
-        """Who may be picked: those who can go on; if none, sleepers; if none, one timeout.
-
-        A thread that starts late may do so once another has taken a step, or none can. It goes on
-        to its first step if it can: what comes before takes no time of its own.
-
-        Where waits may end at any step, their timeouts stand behind all others; a wait for the
-        file ends only where another try is known to fail.
-        """
-        retries: list[str] = []  # first: a retry that fails is erased
-        late: list[str] = []  # retries that can only fail, as far as the locks tell
-        timeouts: list[str] = []
-        ready: list[str] = []
-        starts: list[str] = []
-        sleepers: list[str] = []
-        patient: list[ControlledThread] = []
-        progress = len(self.steps)
-        for name, thread in self.threads.items():
-            state, can_go_on = thread.state, thread.next.ready
-            if state is _DONE:
-                continue
-            if state is _WAITING:
-                patient.append(thread)
-                tries = progress > thread.attempted and name not in self.tried
-                if not tries and not self.impatient:
-                    continue
-                in_vain = name in self.tried or thread.in_the_way == self._locks(thread.waiting)
-                if in_vain:
-                    timeouts.append(name + TIMEOUT)
-                if tries:
-                    (late if in_vain else retries).append(name)
-            elif state is _NEW:
-                starts.append(name + START)
-            elif can_go_on is None or can_go_on():
-                ready.append(name)
-            elif state is ThreadState.SLEEPING:
-                sleepers.append(name)
-            elif thread.next.timeout is not None:
-                patient.append(thread)
-                timeouts.append(name + TIMEOUT)
-        going = retries + ready
-        if self.late:
-            started = self.steps[-1] if progress else None
-            if started is not None and started.label == "start" and started.thread in going:
-                return [started.thread]
-            going = (going + starts if progress else going) or starts
-        going = going or sleepers
-        if self.impatient and going + timeouts:
-            return going + timeouts
-        if going:
-            return going
-        if late:
-            return late
-        if patient:
-            first = min(patient, key=lambda thread: (thread.until, thread.since))
-            return [first.name + TIMEOUT]
-        return []

@@ -23,13 +23,12 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Literal
 
-from helpers.explorer.engine.confinement import Confined, confined
-from helpers.explorer.engine.scheduler import LentToAnother, Scheduler
+from helpers.explorer.engine.confinement import Confined, LentToAnother, confined
+from helpers.explorer.engine.scheduler import Scheduler
 from helpers.explorer.engine.threads import Cancelled, ControlledThread, ThreadState
 from helpers.explorer.steps.cursors import SteppingCursor
 from helpers.explorer.steps.statements import Statement, classify
-from helpers.explorer.steps.waiting import LOCKS, TRANSACTION, Waiting
-from helpers.explorer.steps.watched import WatchedConnection
+from helpers.explorer.steps.watched import Waiting, WatchedConnection
 from helpers.history import CallError, Text
 
 _LEGACY = -1  # sqlite3.LEGACY_TRANSACTION_CONTROL, which Python 3.11 does not have
@@ -39,9 +38,8 @@ class SteppingConnection(WatchedConnection):
     """A connection of a program that is being explored; takes what `sqlite3.connect` takes."""
 
     __slots__ = (
-        "__weakref__", "_level", "_regime", "_waiting", "decides_by_rule", "lent", "number",
-        "owner", "phase", "pooled", "private", "scheduler", "shared", "snapshot", "unclear",
-        "unfinished",
+        "__weakref__", "_level", "_regime", "lent", "number", "pooled", "private", "shared",
+        "snapshot", "unclear",
     )  # fmt: skip
 
     def __init__(
@@ -62,114 +60,29 @@ class SteppingConnection(WatchedConnection):
             raise TypeError("a connection factory cannot be explored: leave factory= out")
         if autocommit != _LEGACY and sys.version_info < (3, 12):
             raise TypeError("'autocommit' is an invalid keyword argument for Connection()")
-        scheduler.may_connect = True
-        try:
-            super().__init__(
-                database,
-                timeout=0,
-                detect_types=detect_types,
-                isolation_level=None,
-                check_same_thread=False,
-                cached_statements=cached_statements,
-                uri=uri,
-            )
-        except sqlite3.Error:  # another thread may have made the file, or make it yet
-            scheduler.share("a file that cannot be opened")
-            raise
-        finally:
-            scheduler.may_connect = False
-        self.scheduler = scheduler
-        self._waiting = waiting
-        self.decides_by_rule = waiting.name == "rule"
+        options = {"detect_types": detect_types, "cached_statements": cached_statements, "uri": uri}
+        super().__init__(scheduler, waiting, timeout, database, **options)
         self._level = isolation_level
         self._regime = autocommit
         self.private: Confined | None = (
             None if check_same_thread else confined(scheduler, "connection")
         )
         self.shared = not check_same_thread and self.private is None
-        self.unclear = self.unfinished = False
+        self.unclear = False
         if uri and "cache=shared" in os.fsdecode(database):
             self._blur("a cache of SQLite's")
         if os.fsdecode(database) != scheduler.path:
             scheduler.elsewhere = True
         self.pooled = self.lent = False
-        self.patience = timeout
-        self.owner = scheduler.me()
-        self.occupant = None
-        self.phase = (0, 0)
-        self.handle = 0
-        self.rule_state = self.rule_lock = self.rule_unfinished = self.rule_unknown = 0
-        self.rule_splits = False
-        self.is_wal = scheduler.is_wal
-        self.failure = None
-        self.closed = False
         self.snapshot = 0
         self.number = scheduler.number("connection", shared=not check_same_thread)
         scheduler.connections.append(self)
         if self.owner is not None and check_same_thread:
             self.owner.connections.append(self)
-        waiting.adopt(self)
         if autocommit == 0:
             self.raw("BEGIN")
 
-    # -- what the scheduler and the waiting need ---------------------------------------
-
-    def state(self) -> tuple[int, int]:
-        """Transaction state and lock level; as noted last while a thread waits inside."""
-        if self.closed:
-            return (0, 0)
-        if self.occupant is not None and self.occupant is not self.scheduler.running:
-            return self.phase
-        return (self._waiting.transaction(self), self._waiting.lock(self))
-
-    def seen_by_others(self) -> tuple[object, ...]:
-        """What may keep others waiting: while it stays the same, they wait in vain.
-
-        The rule of waiting cannot follow every statement, but knows when it could not.
-        """
-        if self.closed or not self.decides_by_rule:
-            return self.state()
-        known = not self.rule_unknown
-        return (*self.state(), self.rule_unknown, known or self.open_transaction)
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether a transaction is open, as far as can be told while a thread waits inside."""
-        if self.occupant is not None and self.occupant is not self.scheduler.running:
-            return False
-        if self.rule_splits:  # this BEGIN is the rule's, not the program's
-            return False
-        return self.open_transaction
-
-    def commits_later(self) -> bool:
-        """Whether a change with RETURNING commits when its last row is read, in no step."""
-        if self.unfinished and self.occupant is None:
-            open_ = not self.closed and not self.open_transaction
-            self.unfinished = open_ and self.state()[0] == 2
-        return self.unfinished
-
-    def wait(self, phase: tuple[int, int]) -> bool:
-        """SQLite would wait in this connection: see `Scheduler.wait_for_file`."""
-        self.phase = phase
-        self._touch_file("w" if phase[1] >= 2 else "r", "w")
-        return self.scheduler.wait_for_file(self, phase)
-
-    def holders(self) -> list[tuple[ControlledThread | None, str]]:
-        """Who holds locks on the file that this connection waits for, writers first."""
-        others = [
-            (other.state()[0], other.owner)
-            for other in self.scheduler.connections
-            if other is not self
-        ]
-        held = [(state, owner) for state, owner in others if state]
-        # Not in the order in which they were opened: that is no part of a state.
-        held.sort(key=lambda pair: (-pair[0], pair[1].name if pair[1] else ""))
-        return [(owner, f"a {TRANSACTION[state]} transaction") for state, owner in held]
-
-    @property
-    def waits(self) -> bool:
-        """Whether it waits for a lock on the file at all."""
-        return bool(self.patience) and not self.scheduler.expire
+    # -- its end, and who may use it ---------------------------------------------------
 
     def leave(self) -> bool:
         """Close at the end of a thread; True if a transaction was open."""
@@ -312,11 +225,6 @@ class SteppingConnection(WatchedConnection):
             self._touch_file("r", "")
         if before == 0 and after:
             self.snapshot = self.scheduler.commits
-
-    def _touch_file(self, file: str, write_lock: str) -> None:
-        self.scheduler.touch("file", file)
-        if write_lock:
-            self.scheduler.touch("write lock", write_lock)
 
     def statement(
         self,
@@ -482,9 +390,3 @@ class SteppingConnection(WatchedConnection):
             self.rollback()
             raise
         return False
-
-
-def lock_text(connection: SteppingConnection) -> tuple[str, str]:
-    """Transaction state and lock of a connection in words."""
-    state, lock = connection.state()
-    return TRANSACTION[state], LOCKS[lock]

@@ -1,7 +1,16 @@
-"""Locks whose acquiring is a step."""
+"""Python's locks, queues and futures, whose uses are steps.
+
+A `concurrent.futures.Future` is one primitive here, and not the condition that it is built on.
+Each method is one step at most: `result` and `exception` can be taken once there is an answer,
+their timeout expires when no other can go on. Inside a method no thread is ever parked, so
+the future of a program needs no lock. Futures made outside of the program stay as they are.
+"""
 
 from __future__ import annotations
 
+import queue
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from helpers.explorer.engine.confinement import confined
@@ -155,3 +164,201 @@ class StepRLock(StepLock):
     def _acquire_restore(self, state: Any) -> None:
         self.acquire()
         self.count = state
+
+
+class _StepQueue(Named):
+    """What the three kinds of `queue.Queue` have in common: put, get and join are steps."""
+
+    kind = "queue"
+
+    def __init__(self, maxsize: int = 0, name: str = "") -> None:
+        Named.__init__(self, name)
+        self.maxsize = maxsize
+        self.unfinished_tasks = 0
+        self._init(maxsize)  # type: ignore[attr-defined]
+
+    def qsize(self) -> int:
+        """As `queue.Queue.qsize`."""
+        the_run().touch(self.name, "r")
+        return self._size()
+
+    def _size(self) -> int:
+        return int(self._qsize())  # type: ignore[attr-defined]
+
+    def empty(self) -> bool:
+        """As `queue.Queue.empty`."""
+        return self.qsize() == 0
+
+    def full(self) -> bool:
+        """As `queue.Queue.full`."""
+        return 0 < self.maxsize <= self.qsize()
+
+    def _wait(
+        self, what: str, block: bool, timeout: float | None, ready: Callable[[], bool]
+    ) -> bool:
+        run = the_run()
+        thread = run.me()
+        # A finalizer may put back what a thread had taken that is being unwound.
+        if thread is None or (thread.cancelled and what == "put into" and thread.gives_back()):
+            return ready()
+        if not block:
+            run.point(f"{what} {self.name}")
+            done = ready()
+        else:
+            done = run.point(f"{what} {self.name}", ready=ready, timeout=timeout, wants=self.name)
+        run.touch(self.name, "w")
+        return done
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """As `queue.Queue.put`."""
+        if not self._wait("put into", block, timeout, lambda: not 0 < self.maxsize <= self._size()):
+            raise queue.Full
+        self._put(item)  # type: ignore[attr-defined]
+        self.unfinished_tasks += 1
+        if not isinstance(item, (type(None), bool, int, float, str, bytes)):
+            the_run().share(f"a {type(item).__name__} in {self.name}")
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """As `queue.Queue.get`."""
+        if not self._wait("get from", block, timeout, lambda: self._size() > 0):
+            raise queue.Empty
+        return self._get()  # type: ignore[attr-defined]
+
+    def put_nowait(self, item: Any) -> None:
+        """As `queue.Queue.put_nowait`."""
+        self.put(item, block=False)
+
+    def get_nowait(self) -> Any:
+        """As `queue.Queue.get_nowait`."""
+        return self.get(block=False)
+
+    def task_done(self) -> None:
+        """As `queue.Queue.task_done`."""
+        if self.unfinished_tasks <= 0:
+            raise ValueError("task_done() called too many times")
+        self.unfinished_tasks -= 1
+        the_run().touch(self.name, "w")
+
+    def join(self) -> None:
+        """As `queue.Queue.join`."""
+        self._wait("join", True, None, lambda: self.unfinished_tasks == 0)
+
+
+class StepQueue(_StepQueue, queue.Queue):  # type: ignore[type-arg]
+    """`queue.Queue`, and `queue.SimpleQueue`."""
+
+
+class StepLifoQueue(_StepQueue, queue.LifoQueue):  # type: ignore[type-arg]
+    """`queue.LifoQueue`."""
+
+
+class StepPriorityQueue(_StepQueue, queue.PriorityQueue):  # type: ignore[type-arg]
+    """`queue.PriorityQueue`."""
+
+
+QUEUES: dict[type, type] = {
+    queue.Queue: StepQueue,
+    queue.SimpleQueue: StepQueue,
+    queue.LifoQueue: StepLifoQueue,
+    queue.PriorityQueue: StepPriorityQueue,
+}
+
+
+_ANSWERED = ("CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED")
+
+#: Methods that only look, and those that change something others may see: their labels.
+_LOOKS = {"cancelled": "is it cancelled?", "running": "is it running?", "done": "is it done?"}
+_CHANGES = {
+    "cancel": "cancel",
+    "add_done_callback": "add a callback to",
+    "set_running_or_notify_cancel": "begin to work on",
+    "set_result": "answer",
+    "set_exception": "answer with an error",
+}
+
+
+class _NoLock:
+    """In the place of a future's condition; keeps its name, numbered in the order of first use."""
+
+    def __init__(self) -> None:
+        self._name = ""
+
+    def name(self, run: Scheduler) -> str:
+        self._name = self._name or f"future {run.number('future')}"
+        return self._name
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+    notify_all = release
+
+    def __enter__(self) -> bool:
+        return True
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def future_methods() -> list[tuple[Any, str, Any]]:
+    """What is replaced for the duration of an exploration: (class, name, replacement)."""
+    methods = {
+        **{name: _step(getattr(Future, name), f"{text}", "r") for name, text in _LOOKS.items()},
+        **{name: _step(getattr(Future, name), text, "w") for name, text in _CHANGES.items()},
+        "result": _wait(Future.result),
+        "exception": _wait(Future.exception),
+        "__init__": _make(Future.__init__),
+    }
+    return [(Future, name, method) for name, method in methods.items()]
+
+
+def _make(real: Callable[..., None]) -> Callable[..., None]:
+    def make(future: Any) -> None:
+        real(future)
+        run = Scheduler.here()
+        if run is not None:
+            future._condition = _NoLock()
+            run.share("a future")
+
+    return make
+
+
+def _here(future: Any) -> Scheduler | None:
+    """The run, if the calling thread and the future belong to the program."""
+    run = Scheduler.here()
+    if run is None or run.me() is None or not isinstance(future._condition, _NoLock):
+        return None
+    return run
+
+
+def _step(real: Callable[..., Any], label: str, mode: str) -> Callable[..., Any]:
+    def step(future: Any, *args: Any) -> Any:
+        run = _here(future)
+        if run is not None:
+            name = future._condition.name(run)
+            run.point(f"{label} {name}" if mode == "w" else f"{name}: {label}")
+            run.touch(name, mode)
+        return real(future, *args)
+
+    return step
+
+
+def _wait(real: Callable[..., Any]) -> Callable[..., Any]:
+    def wait(future: Any, timeout: float | None = None) -> Any:
+        run = _here(future)
+        if run is None:
+            return real(future, timeout)
+        name = future._condition.name(run)
+        if not run.point(
+            f"wait for {name}",
+            ready=lambda: future._state in _ANSWERED,
+            timeout=timeout,
+            wants=name,
+        ):
+            raise TimeoutError
+        run.touch(name, "r")
+        return real(future, 0)
+
+    return wait

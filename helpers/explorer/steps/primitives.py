@@ -10,6 +10,13 @@ Locks, queues and thread-locals that the program made earlier (in a notebook: in
 cell) are found by `find_slots` from the thread functions, through global names, closures,
 attributes, lists and dicts. Each schedule gets fresh ones in their places, and the
 originals return at the end.
+
+Time and chance are the program's own, so that each schedule finds the same. Its clock stands
+still but for what the program itself waits: `time.sleep` takes as long as it says, a timeout that
+expires has passed. So a loop that tries until a deadline comes to its end where no other thread
+lets it succeed. Libraries that wait for real, such as an event loop, see the real time. Each
+thread draws the same random numbers in every run, as far as it uses the functions of the module
+`random`; a generator of its own is its own affair.
 """
 
 from __future__ import annotations
@@ -18,22 +25,21 @@ import atexit
 import contextlib
 import functools
 import queue
+import random
 import re
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from helpers.explorer.engine.guard import watch
 from helpers.explorer.engine.scheduler import Scheduler
-from helpers.explorer.steps import clock, futures
 from helpers.explorer.steps.connections import SteppingConnection
-from helpers.explorer.steps.lock_discovery import LOCK_TYPES, find_slots, items_of
-from helpers.explorer.steps.locks import StepLock, StepRLock, the_run
+from helpers.explorer.steps.discovery import LOCK_TYPES, find_slots, items_of
+from helpers.explorer.steps.locks import QUEUES, StepLock, StepRLock, future_methods, the_run
 from helpers.explorer.steps.pools import LibraryLock, asked_by_library
-from helpers.explorer.steps.queues import QUEUES
-from helpers.explorer.steps.waiting import Waiting
+from helpers.explorer.steps.watched import Waiting
 
 _Lock = threading.Lock
 _RLock = threading.RLock
@@ -136,10 +142,10 @@ def _replacements(waiting: Waiting) -> list[tuple[Any, str, Any]]:
         (atexit, "unregister", _either(atexit.unregister, lambda _: None)),
         *((module, "connect", connecting) for module in (sqlite3, sqlite3.dbapi2)),
         *((queue, real.__name__, _either(real, step)) for real, step in QUEUES.items()),
-        *futures.replacements(),
+        *future_methods(),
         *(
             (module, name, _either(getattr(module, name), stepping))
-            for module, name, stepping in clock.replacements()
+            for module, name, stepping in _time_and_chance()
         ),
     ]
 
@@ -204,3 +210,67 @@ def _rebuild(original: Any, name: str, memo: dict[int, Any]) -> Any:
     for item in items_of(original):
         new._put(item)
     return new
+
+
+class Unseen(RuntimeError):
+    """The program opened a connection whose calls are no steps."""
+
+
+@functools.cache
+def watch() -> None:
+    """From now on refuse such connections; only explored programs notice.
+
+    By an audit hook (https://peps.python.org/pep-0578), which cannot be taken away again.
+    """
+    sys.addaudithook(_see)
+
+
+def _see(event: str, _arguments: Any) -> None:
+    if event == "sqlite3.connect":
+        run = Scheduler.here()
+        if run is not None and not run.may_connect:
+            unseen = Unseen(
+                "the program opens a connection by other means than sqlite3.connect, or by a "
+                "sqlite3.connect that was kept where the explorer does not find it"
+            )
+            raise unseen if run.me() is None else run.give_up(unseen)
+
+
+_CLOCKS = ("monotonic", "perf_counter", "time")
+_DRAWS = (
+    "random", "uniform", "randint", "randrange", "getrandbits", "randbytes", "choice",
+    "choices", "sample", "shuffle", "triangular", "gauss", "expovariate", "seed",
+)  # fmt: skip
+
+
+def _time_and_chance() -> list[tuple[Any, str, Callable[..., Any]]]:
+    return [
+        *((time, name, _clock(getattr(time, name))) for name in _CLOCKS),
+        # The clock of conditions, semaphores and barriers, under the name that they know.
+        (threading, "_time", _clock(threading._time)),  # type: ignore[attr-defined]
+        *((random, name, _draw(name)) for name in _DRAWS),
+    ]
+
+
+def _clock(real: Callable[[], float]) -> Callable[[], float]:
+    began = real()
+
+    def read() -> float:
+        run = Scheduler.here()
+        if run is None or asked_by_library(2):  # it waits for real, as an event loop does
+            return real()
+        return began + run.clock
+
+    return read
+
+
+def _draw(name: str) -> Callable[..., Any]:
+    def draw(*args: Any, **options: Any) -> Any:
+        run = Scheduler.here()
+        assert run is not None  # `primitives` sees to it
+        who = run.me() or run  # the run itself, while the program is set up
+        if who.random is None:
+            who.random = random.Random(who.name)
+        return getattr(who.random, name)(*args, **options)
+
+    return draw

@@ -24,16 +24,10 @@ import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from helpers.explorer.engine.scheduler import Scheduler
-from helpers.explorer.steps.watched import WatchedConnection
-
-#: Transaction states of a connection, as `sqlite3_txn_state` numbers them.
-TRANSACTION = ("none", "read", "write")
-
-#: Lock levels of a connection on its file, as SQLITE_FCNTL_LOCKSTATE numbers them.
-LOCKS = ("UNLOCKED", "SHARED", "RESERVED", "PENDING", "EXCLUSIVE")
+from helpers.explorer.steps.watched import Waiting, WatchedConnection
 
 #: The environment variable that forces the rule, with the value ``rule``, here and in children.
 SWITCH = "SQLITE_UNDER_THREADS_WAITING"
@@ -45,29 +39,6 @@ _Handler = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
 _Extension = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_char_p), ctypes.c_void_p
 )
-
-
-class Waiting(Protocol):
-    """A way to find out whether SQLite would wait."""
-
-    name: str
-
-    def adopt(self, connection: WatchedConnection) -> None:
-        """Prepare a connection that was just opened, or whose busy timeout was just set."""
-
-    def perform(
-        self, connection: WatchedConnection, kind: str, call: Callable[..., Any], *arguments: Any
-    ) -> Any:
-        """Make `call`, parking the thread wherever SQLite would wait; returns its result.
-
-        `kind` is the kind of statement, as `statements.kind_of` names it.
-        """
-
-    def transaction(self, connection: WatchedConnection) -> int:
-        """The connection's transaction state, an index into `TRANSACTION`."""
-
-    def lock(self, connection: WatchedConnection) -> int:
-        """The connection's lock on its file, an index into `LOCKS`."""
 
 
 class Library:
