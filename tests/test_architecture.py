@@ -104,7 +104,9 @@ def test_what_the_rationale_names_is_there():
     )
     names = set(re.findall(r"`([\w/]+\.py)`", text))
     paths = [
-        path.as_posix() for part in ("helpers", "tests") for path in (ROOT / part).rglob("*.py")
+        path.as_posix()
+        for part in ("data", "helpers", "tests")
+        for path in (ROOT / part).rglob("*.py")
     ]
     assert names
     assert [n for n in sorted(names) if not any(p.endswith(f"/{n}") for p in paths)] == []

@@ -10,8 +10,8 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,15 @@ CLAIM = "no increment is lost"
 def _connect(path: str, **options: Any) -> sqlite3.Connection:
     connection: sqlite3.Connection = sqlite3.connect(path, isolation_level=None, **options)
     return connection
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, wanted: bool) -> Iterator[None]:
+    if wanted:
+        connection.execute("BEGIN")
+    yield
+    if wanted:
+        connection.execute("COMMIT")
 
 
 def _read_and_write(connection: sqlite3.Connection) -> None:
@@ -140,14 +149,10 @@ def go_off_call(name: str, in_transaction: bool) -> Callable[[str], None]:
     """Go off call if another doctor is on call."""
 
     def job(path: str) -> None:
-        with closing(_connect(path)) as connection:
-            if in_transaction:
-                connection.execute("BEGIN")
+        with closing(_connect(path)) as connection, _transaction(connection, in_transaction):
             (count,) = connection.execute("SELECT sum(on_call) FROM doctor").fetchone()
             if count > 1:
                 connection.execute("UPDATE doctor SET on_call = 0 WHERE name = ?", (name,))
-            if in_transaction:
-                connection.execute("COMMIT")
 
     return job
 
@@ -156,15 +161,13 @@ def transfer(amount: int) -> Callable[[str], None]:
     """Move `amount` from account 1 to account 2 in a deferred transaction."""
 
     def job(path: str) -> None:
-        with closing(_connect(path)) as connection:
-            connection.execute("BEGIN")
+        with closing(_connect(path)) as connection, _transaction(connection, True):
             sql = "SELECT balance FROM account WHERE id = 1"
             (balance,) = connection.execute(sql).fetchone()
             sql = "UPDATE account SET balance = ? WHERE id = 1"
             connection.execute(sql, (balance - amount,))
             sql = "UPDATE account SET balance = balance + ? WHERE id = 2"
             connection.execute(sql, (amount,))
-            connection.execute("COMMIT")
 
     return job
 
@@ -179,13 +182,9 @@ def read_twice(in_transaction: bool) -> Callable[[str], tuple[int, int]]:
     """Read the counter twice; returns both values."""
 
     def job(path: str) -> tuple[int, int]:
-        with closing(_connect(path)) as connection:
-            if in_transaction:
-                connection.execute("BEGIN")
+        with closing(_connect(path)) as connection, _transaction(connection, in_transaction):
             (first,) = connection.execute(SELECT).fetchone()
             (second,) = connection.execute(SELECT).fetchone()
-            if in_transaction:
-                connection.execute("COMMIT")
         return first, second
 
     return job
@@ -231,9 +230,7 @@ class TwoLocks:
     """Two locks, for two threads that take them in opposite orders."""
 
     def __init__(self, path: str) -> None:
-        self.path = path
-        self.left = threading.Lock()
-        self.right = threading.Lock()
+        self.path, self.left, self.right = path, threading.Lock(), threading.Lock()
 
 
 def left_then_right(shared: TwoLocks) -> None:
@@ -287,16 +284,8 @@ class Scenario:
 
     def program(self, journal_mode: str) -> Program:
         """The program to explore."""
-        return Program(
-            self.database,
-            self.threads,
-            self.invariant,
-            self.claim,
-            self.look,
-            journal_mode,
-            self.share,
-            self.name,
-        )
+        what = (self.database, self.threads, self.invariant, self.claim, self.look)
+        return Program(*what, journal_mode, self.share, self.name)
 
 
 _DEFERRED = (
@@ -323,11 +312,14 @@ _SHARED = (
     "A's uncommitted value). After c: s in 6 places: 4 wrong, 2 right."
 )
 
+_ON_CALL: dict[str, Any] = {
+    "invariant": lambda end: end.value >= 1, "claim": "a doctor is on call",
+    "database": DOCTORS, "look": "SELECT sum(on_call) FROM doctor",
+}  # fmt: skip
+
 SCENARIOS: tuple[Scenario, ...] = (
-    Scenario(
-        "read-modify-write, autocommit", [autocommit] * 2, {"wrong": 4, "right": 2},
-        "s u and s u interleave in C(4,2) = 6 ways; only the 2 serial ones are right.",
-    ),
+    Scenario("read-modify-write, autocommit", [autocommit] * 2, {"wrong": 4, "right": 2},
+        "s u and s u interleave in C(4,2) = 6 ways; only the 2 serial ones are right."),
     Scenario("read-modify-write, BEGIN DEFERRED", [begin("DEFERRED")] * 2,
         {"error": 60, "right": 10}, _DEFERRED),
     Scenario("read-modify-write, BEGIN IMMEDIATE", [begin("IMMEDIATE")] * 2, {"right": 8},
@@ -341,14 +333,10 @@ SCENARIOS: tuple[Scenario, ...] = (
         "B's s after A's c: 1 right.",
     ),
     Scenario("one atomic UPDATE", [atomic] * 2, {"right": 2}, "One step each: 2 orders."),
-    Scenario(
-        "compare-and-swap with retry", [compare_and_swap] * 2, {"right": 6},
-        "C(4,2) = 6 as in autocommit; whoever comes second fails, and tries again alone.",
-    ),
-    Scenario(
-        "shared connection, no lock", [without_lock] * 2, {"wrong": 60, "error": 24, "right": 8},
-        _SHARED, share=Shared, races_inside=True,
-    ),
+    Scenario("compare-and-swap with retry", [compare_and_swap] * 2, {"right": 6},
+        "C(4,2) = 6 as in autocommit; whoever comes second fails, and tries again alone."),
+    Scenario("shared connection, no lock", [without_lock] * 2,
+        {"wrong": 60, "error": 24, "right": 8}, _SHARED, share=Shared, races_inside=True),
     Scenario(
         "shared connection, lock per statement", [lock_per_statement] * 2,
         {"wrong": 12, "right": 8},
@@ -356,10 +344,8 @@ SCENARIOS: tuple[Scenario, ...] = (
         "the other's u: then c has 4 places among the other's s u c: 4 x 2 = 8.",
         share=Shared,
     ),
-    Scenario(
-        "shared connection, lock per transaction", [lock_per_transaction] * 2, {"right": 2},
-        "One block each: 2 orders.", share=Shared,
-    ),
+    Scenario("shared connection, lock per transaction", [lock_per_transaction] * 2, {"right": 2},
+        "One block each: 2 orders.", share=Shared),
     Scenario(
         "shared connection, another's rollback", [add_then_commit, add_then_roll_back],
         {"wrong": 4, "right": 2},
@@ -373,14 +359,12 @@ SCENARIOS: tuple[Scenario, ...] = (
         {"wrong": 4, "right": 2},
         "As read-modify-write: C(4,2) = 6, but the second of a serial order reads 1 and does "
         "not update: still one schedule each.",
-        invariant=lambda end: bool(end.value >= 1), claim="a doctor is on call",
-        database=DOCTORS, look="SELECT sum(on_call) FROM doctor",
+        **_ON_CALL,
     ),
     Scenario(
         "write skew, BEGIN DEFERRED", [go_off_call(name, True) for name in "AB"],
         {"error": 60, "right": 10}, _DEFERRED,
-        invariant=lambda end: bool(end.value >= 1), claim="a doctor is on call",
-        database=DOCTORS, look="SELECT sum(on_call) FROM doctor",
+        **_ON_CALL,
     ),
     Scenario(
         "bank transfer, BEGIN DEFERRED", [transfer(100), transfer(10)],
@@ -431,10 +415,8 @@ SCENARIOS: tuple[Scenario, ...] = (
         "Both by one, then the other: 2. One each: 2 deadlocks.",
         invariant=lambda end: True, share=TwoLocks, claim="both threads come to an end",
     ),
-    Scenario(
-        "three threads, autocommit", [autocommit] * 3, {"wrong": 84, "right": 6},
-        "6! / (2! 2! 2!) = 90, of which the 3! serial ones are right.",
-    ),
+    Scenario("three threads, autocommit", [autocommit] * 3, {"wrong": 84, "right": 6},
+        "6! / (2! 2! 2!) = 90, of which the 3! serial ones are right."),
     Scenario("three threads, BEGIN IMMEDIATE", [begin("IMMEDIATE")] * 3, {"right": 186},
         _ATTEMPTS_3),
 )  # fmt: skip
