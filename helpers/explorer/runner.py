@@ -262,8 +262,13 @@ class Runner:
             except OSError:  # a folder; on Windows, a file that an open cursor holds
                 self._new_folder()
         self._is_clean = False
-        with open(self.path, "wb", buffering=0) as file:
-            file.write(self.template)
+        # Written over what is there, the file keeps its memory, which would take longer to get.
+        file = os.open(self.path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0))
+        try:
+            os.write(file, self.template)
+            os.ftruncate(file, len(self.template))
+        finally:
+            os.close(file)
 
     def _new_folder(self) -> None:
         self.folder = tempfile.mkdtemp(dir=self.home)

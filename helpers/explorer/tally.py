@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from operator import ne
 
 from helpers.explorer.program import START, Outcome, Schedule, thread_of
 
@@ -48,7 +48,9 @@ def at_end(outcome: Outcome) -> Below:
 
 def simplicity(schedule: Schedule) -> tuple[int, Schedule]:
     """The least has the fewest switches between threads, and comes first by name."""
-    return sum(a != b for a, b in pairwise(map(thread_of, schedule))), schedule
+    has_more = ":" in "".join(schedule)  # expiries and starts
+    threads = tuple(map(thread_of, schedule)) if has_more else schedule
+    return sum(map(ne, threads, threads[1:])), schedule
 
 
 @dataclass

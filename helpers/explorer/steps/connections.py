@@ -37,10 +37,11 @@ _LEGACY = -1  # sqlite3.LEGACY_TRANSACTION_CONTROL, which Python 3.11 does not h
 class SteppingConnection(WatchedConnection):
     """A connection of a program that is being explored; takes what `sqlite3.connect` takes."""
 
-    __slots__ = (
-        "__weakref__", "_level", "_regime", "lent", "number", "pooled", "private", "shared",
-        "snapshot", "unclear",
-    )  # fmt: skip
+    shared = False  # between threads
+    pooled = False  # it belongs to a pool
+    lent = False  # that has lent it to its owner
+    unclear = False  # its calls touch what cannot be told
+    snapshot = 0  # the version of the database that it sees
 
     def __init__(
         self,
@@ -68,13 +69,10 @@ class SteppingConnection(WatchedConnection):
             None if check_same_thread else confined(scheduler, "connection")
         )
         self.shared = not check_same_thread and self.private is None
-        self.unclear = False
         if uri and "cache=shared" in os.fsdecode(database):
             self._blur("a cache of SQLite's")
-        if os.fsdecode(database) != scheduler.path:
+        if database != scheduler.path and os.fsdecode(database) != scheduler.path:
             scheduler.elsewhere = True
-        self.pooled = self.lent = False
-        self.snapshot = 0
         self.number = scheduler.number("connection", shared=not check_same_thread)
         scheduler.connections.append(self)
         if self.owner is not None and check_same_thread:
@@ -117,8 +115,6 @@ class SteppingConnection(WatchedConnection):
         """Park before a call; the thread that makes it, None outside of a program."""
         scheduler = self.scheduler
         thread = scheduler.me()
-        if sql and classify(sql).unclear:
-            self._blur(classify(sql).label)
         if thread is None:
             return None
         if self.private is not None:
@@ -226,6 +222,13 @@ class SteppingConnection(WatchedConnection):
         if before == 0 and after:
             self.snapshot = self.scheduler.commits
 
+    def classified(self, sql: str) -> Statement:
+        """What kind of statement it is; from now on its calls may touch what cannot be told."""
+        what = classify(sql)
+        if what.unclear:
+            self._blur(what.label)
+        return what
+
     def statement(
         self,
         cursor: sqlite3.Cursor,
@@ -235,7 +238,7 @@ class SteppingConnection(WatchedConnection):
         parts: Iterable[Any] = (),
     ) -> Any:
         """One statement of a cursor: its steps, its implicit BEGIN, its calls."""
-        what = classify(sql)
+        what = self.classified(sql)
         if what.kind == "flag":
             self._use()
             if not self.shared:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from helpers.explorer.engine.scheduler import Scheduler
 from helpers.explorer.engine.threads import ControlledThread
-from helpers.explorer.steps.statements import classify, statements
+from helpers.explorer.steps.statements import Statement, statements
 
 
 class Steps(Protocol):
@@ -26,6 +26,9 @@ class Steps(Protocol):
         self, label: str, sql: str = "", parameters: object = None
     ) -> ControlledThread | None:
         """Park before a call; the thread that makes it."""
+
+    def classified(self, sql: str) -> Statement:
+        """What kind of statement it is."""
 
     def call(
         self, thread: ControlledThread | None, kind: str, call: Callable[..., Any], *arguments: Any
@@ -49,13 +52,8 @@ class Steps(Protocol):
 class SteppingCursor(sqlite3.Cursor):
     """A cursor whose calls are steps."""
 
-    __slots__ = ("_step",)
-
     connection: Steps  # type: ignore[assignment]
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        super().__init__(connection)
-        self._step: object = None  # the step that executed it, until the first fetch
+    _step: object = None  # the step that executed it, until the first fetch
 
     def execute(self, sql: str, parameters: Any = (), /) -> SteppingCursor:
         """As `sqlite3.Cursor.execute`."""
@@ -78,7 +76,7 @@ class SteppingCursor(sqlite3.Cursor):
             self.connection.commit()
         connection = self.connection
         for statement in statements(sql_script):
-            what = classify(statement)
+            what = connection.classified(statement)
             thread = connection.enter(what.label, statement)
             connection.call(thread, what.kind, self._run, statement)
         return self

@@ -44,11 +44,17 @@ class Waiting(Protocol):
 class WatchedConnection(sqlite3.Connection):
     """A connection that says whether it waits for a lock, and can be told to wait."""
 
-    __slots__ = (
-        "_waiting", "closed", "decides_by_rule", "failure", "handle", "is_wal", "occupant", "owner",
-        "patience", "phase", "rule_lock", "rule_splits", "rule_state", "rule_unfinished",
-        "rule_unknown", "scheduler", "unfinished",
-    )  # fmt: skip
+    owner: ControlledThread | None
+    occupant: ControlledThread | None = None  # the thread that is inside SQLite
+    phase = (0, 0)  # transaction and lock with which it waits there
+    handle = 0  # address of SQLite's own object, where it can be reached
+    failure: BaseException | None = None  # of the busy handler: it cannot cross C code
+    closed = False  # by the program
+    unfinished = False  # a change with RETURNING is not read to its end
+    # As the rule of waiting follows them: transaction, lock, transaction of a statement that is
+    # not read to its end, statements that it could not follow; the open BEGIN is its own.
+    rule_state = rule_lock = rule_unfinished = rule_unknown = 0
+    rule_splits = False
 
     def __init__(
         self,
@@ -73,16 +79,6 @@ class WatchedConnection(sqlite3.Connection):
         self.patience = patience  # its busy timeout, in seconds
         self.is_wal = scheduler.is_wal
         self.owner = scheduler.me()
-        self.occupant: ControlledThread | None = None  # the thread that is inside SQLite
-        self.phase = (0, 0)  # transaction and lock with which it waits there
-        self.handle = 0  # address of SQLite's own object, where it can be reached
-        self.failure: BaseException | None = None  # of the busy handler: it cannot cross C code
-        self.closed = False  # by the program
-        self.unfinished = False  # a change with RETURNING is not read to its end
-        # As the rule of waiting follows them: transaction, lock, transaction of a statement that
-        # is not read to its end, statements that it could not follow; the open BEGIN is its own.
-        self.rule_state = self.rule_lock = self.rule_unfinished = self.rule_unknown = 0
-        self.rule_splits = False
         waiting.adopt(self)
 
     def raw(self, sql: str) -> None:
