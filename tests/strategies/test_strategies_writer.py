@@ -235,12 +235,19 @@ def test_a_group_that_cannot_be_committed_is_committed_one_by_one(path):
         connection.execute("INSERT INTO child VALUES (7)")
         return increment(connection)
 
+    tries = []
+
+    def raises_at_first(connection):
+        tries.append(connection)
+        return fails(connection) if len(tries) == 1 else increment(connection)
+
     with closing(Writer(path, connect)) as writer:
         with Held(writer):
-            futures = [writer.submit(unit) for unit in (increment, orphan, increment)]
+            units = (increment, orphan, raises_at_first)
+            futures = [writer.submit(unit) for unit in units]
         errors = [type(future.exception(20)) for future in futures]
     assert errors == [type(None), sqlite3.IntegrityError, type(None)]
-    assert stored(path) == 2
+    assert (stored(path), futures[2].result()) == (2, 2)
 
 
 def test_after_a_commit_that_was_done_and_failed_all_the_same_no_unit_runs_again(path):
@@ -380,6 +387,12 @@ def test_a_submission_that_is_refused_takes_no_room(path):
             with pytest.raises(RuntimeError, match="within another"):
                 writer.write(lambda connection: writer.submit(increment))
         assert writer.submit(increment).result(20) == 1
+
+
+def test_a_submission_within_a_unit_is_refused_before_it_waits_for_room(path):
+    with closing(Writer(path, backlog=1)) as writer:
+        future = writer.submit(lambda connection: writer.submit(increment))
+        assert "within another" in str(future.exception(20))
 
 
 @pytest.mark.parametrize("timeout", [-1, float("inf"), float("nan")])
