@@ -41,9 +41,6 @@ def _read_and_write(connection: sqlite3.Connection) -> None:
     connection.execute(UPDATE, (value + 1,))
 
 
-# -- own connections -----------------------------------------------------------------------
-
-
 def autocommit(path: str) -> None:
     """Read, then write, each a transaction of its own."""
     with closing(_connect(path)) as connection:
@@ -87,9 +84,6 @@ def compare_and_swap(path: str) -> None:
 def no_increment_lost(end: Ending) -> bool:
     """The counter equals the number of threads that were told that all went well."""
     return bool(end.value == len(end.succeeded))
-
-
-# -- one connection for all ------------------------------------------------------------------
 
 
 class Shared:
@@ -137,8 +131,6 @@ def add_then_roll_back(shared: Shared) -> None:
     with shared.lock:
         shared.connection.rollback()
 
-
-# -- other promises --------------------------------------------------------------------------
 
 DOCTORS = """
     CREATE TABLE doctor (name TEXT PRIMARY KEY, on_call INTEGER NOT NULL);
@@ -260,9 +252,6 @@ def begin_then_lock(shared: TwoLocks) -> None:
             connection.execute("COMMIT")
 
 
-# -- the table -------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Scenario:
     """A program and what exploration must find, derived without running it.
@@ -337,13 +326,10 @@ SCENARIOS: tuple[Scenario, ...] = (
         "C(4,2) = 6 as in autocommit; whoever comes second fails, and tries again alone."),
     Scenario("shared connection, no lock", [without_lock] * 2,
         {"wrong": 60, "error": 24, "right": 8}, _SHARED, share=Shared, races_inside=True),
-    Scenario(
-        "shared connection, lock per statement", [lock_per_statement] * 2,
+    Scenario("shared connection, lock per statement", [lock_per_statement] * 2,
         {"wrong": 12, "right": 8},
         "Each call is a block that nobody can enter: C(6,3) = 20. Right if one's s comes after "
-        "the other's u: then c has 4 places among the other's s u c: 4 x 2 = 8.",
-        share=Shared,
-    ),
+        "the other's u: then c has 4 places among the other's s u c: 4 x 2 = 8.", share=Shared),
     Scenario("shared connection, lock per transaction", [lock_per_transaction] * 2, {"right": 2},
         "One block each: 2 orders.", share=Shared),
     Scenario(
@@ -361,11 +347,8 @@ SCENARIOS: tuple[Scenario, ...] = (
         "not update: still one schedule each.",
         **_ON_CALL,
     ),
-    Scenario(
-        "write skew, BEGIN DEFERRED", [go_off_call(name, True) for name in "AB"],
-        {"error": 60, "right": 10}, _DEFERRED,
-        **_ON_CALL,
-    ),
+    Scenario("write skew, BEGIN DEFERRED", [go_off_call(name, True) for name in "AB"],
+        {"error": 60, "right": 10}, _DEFERRED, **_ON_CALL),
     Scenario(
         "bank transfer, BEGIN DEFERRED", [transfer(100), transfer(10)],
         {"error": 150, "right": 12},
@@ -376,18 +359,14 @@ SCENARIOS: tuple[Scenario, ...] = (
         invariant=money_is_kept, claim="no money is made or lost",
         database="accounts", look="SELECT balance FROM account WHERE id < 3 ORDER BY id",
     ),
-    Scenario(
-        "long reader beside a writer, no transaction",
+    Scenario("long reader beside a writer, no transaction",
         {"reader": read_twice(False), "writer": atomic}, {"wrong": 1, "right": 2},
         "s s and u: 3 places for u; wrong in the middle.",
-        invariant=reads_agree, claim="the reader sees one state",
-    ),
-    Scenario(
-        "long reader beside a writer, BEGIN",
+        invariant=reads_agree, claim="the reader sees one state"),
+    Scenario("long reader beside a writer, BEGIN",
         {"reader": read_twice(True), "writer": atomic}, {"right": 5},
         "b s s c and u: 5 places for u. In a rollback journal it waits for c in 2 of them.",
-        invariant=reads_agree, claim="the reader sees one state",
-    ),
+        invariant=reads_agree, claim="the reader sees one state"),
     Scenario(
         "writer thread fed by a queue", [put] * 2, {"right": 24},
         "The writer: get u get u get. The second put is in one of 3 places (before the first "
@@ -395,12 +374,10 @@ SCENARIOS: tuple[Scenario, ...] = (
         "12; 2 orders of the puts.",
         invariant=lambda end: bool(end.value == 2), share=Writer, claim="every job is done",
     ),
-    Scenario(
-        "writer thread without an end marker", [put] * 2, {"deadlock": 6},
+    Scenario("writer thread without an end marker", [put] * 2, {"deadlock": 6},
         "The second put in one of 3 places, 2 orders; the last get waits forever.",
         invariant=lambda end: bool(end.value == 2), share=WriterWithoutEnd,
-        claim="every job is done",
-    ),
+        claim="every job is done"),
     Scenario(
         "a Python lock and BEGIN IMMEDIATE, opposite orders", [lock_then_begin, begin_then_lock],
         {"deadlock": 2, "right": 5},
@@ -409,12 +386,9 @@ SCENARIOS: tuple[Scenario, ...] = (
         "timeout.",
         share=TwoLocks,
     ),
-    Scenario(
-        "two Python locks, opposite orders", [left_then_right, right_then_left],
-        {"deadlock": 2, "right": 2},
-        "Both by one, then the other: 2. One each: 2 deadlocks.",
-        invariant=lambda end: True, share=TwoLocks, claim="both threads come to an end",
-    ),
+    Scenario("two Python locks, opposite orders", [left_then_right, right_then_left],
+        {"deadlock": 2, "right": 2}, "Both by one, then the other: 2. One each: 2 deadlocks.",
+        invariant=lambda end: True, share=TwoLocks, claim="both threads come to an end"),
     Scenario("three threads, autocommit", [autocommit] * 3, {"wrong": 84, "right": 6},
         "6! / (2! 2! 2!) = 90, of which the 3! serial ones are right."),
     Scenario("three threads, BEGIN IMMEDIATE", [begin("IMMEDIATE")] * 3, {"right": 186},
