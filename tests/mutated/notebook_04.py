@@ -73,7 +73,7 @@ MUTATIONS = [
         name="every-wait-is-long-enough",
         claims=("a-proof-leaves-time-out",),
         notebook=LOST_UPDATES,
-        file="helpers/explorer/steps/connections.py",
+        file="helpers/explorer/steps/watched.py",
         old="return bool(self.patience) and not self.scheduler.expire",
         new="return bool(self.patience)",
     ),
