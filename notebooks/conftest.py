@@ -19,6 +19,9 @@ def start_twice(*arguments, **options):
         return _start(*arguments, **options)
     except RuntimeError:
         return _start(*arguments, **options)
+    finally:
+        # nbval leaves it open, and the test that is next is blamed for it.
+        options["stderr"].close()
 
 
 kernel.start_new_kernel = start_twice

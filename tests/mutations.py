@@ -12,10 +12,8 @@ nothing. Cells after it may go red in consequence, but a claim not for want of a
 The mutations themselves are in `mutated/`, a module for each notebook.
 """
 
-import gc
 import os
 import shutil
-import warnings
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import nbformat
+import nbval.kernel
 import pytest
 import slices
 from nbformat.v4 import new_code_cell, new_output
@@ -181,23 +180,26 @@ def failed_cells(folder: Path, notebook: str) -> dict[int, str]:
     # First on the path: before the course's own helpers, which are installed in place.
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
     options = ["-q", "-cpyproject.toml", *_OPTIONS, f"--rootdir={folder}", notebook]
-    with chdir(folder), patch.dict(os.environ, {"PYTHONPATH": path}), warnings.catch_warnings():
+    with (
+        chdir(folder),
+        patch.dict(os.environ, {"PYTHONPATH": path}),
+        open(os.devnull, "w") as silence,
+        # nbval leaves open what it opens for the kernel; the test that is next is blamed for it.
+        patch.object(nbval.kernel, "open", lambda *_: silence, create=True),
+    ):
         # Of two kernels that start together and chose the same port, one dies: a second try.
         for _ in range(2):
             cells = _Cells()
             status = pytest.main(options, plugins=[cells])
             if not cells.died:
                 break
-        # nbval leaves a file open: it is closed here, where no test is blamed for it.
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
     if not cells.ran:
         raise MutationError(f"{notebook} was not run: pytest ended with {status!r}")
     return cells.failed
 
 
 #: Without plugins that belong to the run that is going on.
-_OPTIONS = ["-pno:cacheprovider", "-pno:faulthandler", "-pno:xdist", "-Wignore::ResourceWarning"]
+_OPTIONS = ["-pno:cacheprovider", "-pno:faulthandler", "-pno:xdist"]
 
 
 class _Cells:

@@ -1,5 +1,6 @@
 """A kernel that dies at its start does not make a notebook red; one that cannot start does."""
 
+import os
 import runpy
 from pathlib import Path
 
@@ -24,12 +25,20 @@ def deaths(monkeypatch):
     return left
 
 
-def test_a_kernel_that_dies_at_its_start_is_started_again(deaths):
+@pytest.fixture
+def stderr():
+    """What nbval opens for the kernel; nobody else closes it."""
+    with open(os.devnull, "w") as file:
+        yield file
+        assert file.closed
+
+
+def test_a_kernel_that_dies_at_its_start_is_started_again(deaths, stderr):
     deaths.append("Kernel died before replying to kernel_info")
-    assert kernel.start_new_kernel(kernel_name="python3") == ("manager", "client")
+    assert kernel.start_new_kernel(kernel_name="python3", stderr=stderr) == ("manager", "client")
 
 
-def test_a_kernel_that_dies_twice_is_an_error(deaths):
+def test_a_kernel_that_dies_twice_is_an_error(deaths, stderr):
     deaths.extend(["Kernel died before replying to kernel_info"] * 2)
     with pytest.raises(RuntimeError, match="Kernel died"):
-        kernel.start_new_kernel(kernel_name="python3")
+        kernel.start_new_kernel(kernel_name="python3", stderr=stderr)

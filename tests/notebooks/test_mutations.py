@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import mutations
 import nbformat
+import nbval.kernel
 import nbval.plugin
 import pytest
 from mutated import MUTATIONS
@@ -167,6 +168,18 @@ def test_a_kernel_that_dies_at_its_start_is_started_again(course, monkeypatch):
     monkeypatch.setattr(nbval.plugin, "RunningKernel", dies_once)
     assert mutations.without_a_change(SOUND.notebook, course) == []
     assert deaths == []
+
+
+def test_a_red_notebook_leaves_no_file_open(course, monkeypatch):
+    start, files = nbval.kernel.start_new_kernel, []
+
+    def noted(*arguments, stderr, **options):
+        files.append(stderr)
+        return start(*arguments, stderr=stderr, **options)
+
+    monkeypatch.setattr(nbval.kernel, "start_new_kernel", noted)
+    assert mutations.problems(SOUND, course) == []
+    assert [file.closed for file in files] == [True]
 
 
 def test_a_notebook_that_cannot_be_run_is_an_error(course):
