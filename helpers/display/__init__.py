@@ -5,6 +5,7 @@ runs an experiment. The widgets stand beside what they show: `explorer.Scheduler
 `failures.look_up`.
 """
 
+from helpers.display.pictures import Picture
 from helpers.display.tables import Table
 
-__all__ = ["Table", "charts", "figures", "keyboard", "progress", "tables"]
+__all__ = ["Picture", "Table", "charts", "figures", "keyboard", "progress", "tables"]

@@ -1,7 +1,7 @@
 """Charts that compare runs: turns and waits of each thread, how a number grows with another.
 
 `panels` and `waits` compare many ways in several workloads, `decisions` draws what follows.
-A neighbour of `figures`: the same `Picture`, the same palette.
+A neighbour of `figures`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from helpers.display.figures import PALETTE, Picture, Style
+from helpers.display.pictures import PALETTE, Picture, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,15 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from helpers.display import charts, progress
+from helpers.display import Picture, charts, progress
 from helpers.explorer import Exploration, Stage, explore
 from helpers.isolation.cases import Case
 from helpers.isolation.levels import Level, ServerLevel
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from helpers.display.figures import Picture
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from helpers.display import Table, charts, figures
+from helpers.display import Picture, Table, charts, figures
 from helpers.display.keyboard import keep_keys
 from helpers.load.trials import FLAWED, Measured, Trial, strategies
 from helpers.strategies import Settings
@@ -283,7 +283,7 @@ def _download(text: str) -> str:
     )
 
 
-def _image(picture: figures.Picture) -> str:
+def _image(picture: Picture) -> str:
     data = base64.b64encode(picture.png()).decode()
     alt = html.escape(picture.alt)
     return f'<img style="max-width: 100%" alt="{alt}" src="data:image/png;base64,{data}">'

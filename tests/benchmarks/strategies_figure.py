@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from helpers.display.figures import PALETTE
+from helpers.display.pictures import PALETTE
 
 #: Whose bars are drawn how.
 KINDS = {"the kit": "stored", "peers": "lost", "one thread": "other"}

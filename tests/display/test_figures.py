@@ -7,6 +7,7 @@ import pytest
 from matplotlib import colors
 
 from helpers.display import figures
+from helpers.display.pictures import PALETTE
 from helpers.history import Call, CallError, History
 from helpers.workloads import Audit
 
@@ -64,7 +65,7 @@ BLINDNESS = {
 )
 def test_kinds_drawn_together_differ_under_every_colour_blindness(together, matrix):
     def seen(kind):
-        rgb = linear(colors.to_rgb(figures.PALETTE[kind].color))
+        rgb = linear(colors.to_rgb(PALETTE[kind].color))
         return [sum(a * b for a, b in zip(row, rgb, strict=True)) for row in matrix]
 
     for one, two in itertools.combinations(together, 2):
@@ -80,7 +81,7 @@ def test_kinds_drawn_together_differ_under_every_colour_blindness(together, matr
     ],
 )
 def test_kinds_drawn_together_have_a_second_cue(together):
-    cues = [(figures.PALETTE[kind].hatch, figures.PALETTE[kind].marker) for kind in together]
+    cues = [(PALETTE[kind].hatch, PALETTE[kind].marker) for kind in together]
     assert len(set(cues)) == len(cues)
 
 
