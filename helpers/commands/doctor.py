@@ -23,14 +23,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers import databases
+from helpers.commands.installing import (
+    NEW_ENVIRONMENT,
+    ROOT,
+    group_installation,
+    in_conda,
+    installation,
+    requirements,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 OK, WARNING, MISSING = "ok", "warning", "missing"
-
-#: The course's folder: the one that holds `pyproject.toml`, `notebooks` and `helpers`.
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_SQLITE = (3, 37, 0)
@@ -47,9 +52,6 @@ WAL_RESET_FIRST, WAL_RESET_FIXED = (3, 7, 0), (3, 51, 3)
 WITHDRAWN_SQLITE = (3, 52, 0)
 
 WIDGET_EXTENSION = "@jupyter-widgets/jupyterlab-manager"
-_NEW_ENVIRONMENT = (
-    'uv venv --clear --managed-python --python 3.13\nuv pip install -e ".[test]"'  # in any shell
-)
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Chec
     """Whether Python is new enough: 3.11 gave `sqlite3` its error names and its mode."""
     found = f"Python {_dotted(version)} ({platform.python_implementation()})"
     if version < OLDEST_PYTHON:
-        return Check("Python", MISSING, f"{found}; needs 3.11 or newer", _NEW_ENVIRONMENT)
+        return Check("Python", MISSING, f"{found}; needs 3.11 or newer", NEW_ENVIRONMENT)
     return Check("Python", OK, found)
 
 
@@ -175,7 +177,7 @@ def check_threading_mode() -> Check:
 
 
 def _fix_mode(stated: int, expected: int) -> str:
-    return "" if stated == expected else _NEW_ENVIRONMENT
+    return "" if stated == expected else NEW_ENVIRONMENT
 
 
 def check_wal(name: str, folder: Path, otherwise: str = MISSING) -> Check:
@@ -198,27 +200,6 @@ def check_wal(name: str, folder: Path, otherwise: str = MISSING) -> Check:
     return Check(name, OK, "supported")
 
 
-def requirements(root: Path = ROOT, extra: str = "") -> list[tuple[str, str]]:
-    """Package names and their ranges, as `pyproject.toml` states them.
-
-    Args:
-        root: the course's folder.
-        extra: the name of an optional group, such as ``"web"``; without it, what the
-            course itself needs.
-
-    Raises:
-        OSError: if there is no such file in `root`.
-        KeyError: if there is no such group.
-        ModuleNotFoundError: before Python 3.11, which has no `tomllib`.
-    """
-    import tomllib
-
-    with open(root / "pyproject.toml", "rb") as file:
-        project: dict[str, Any] = tomllib.load(file)["project"]
-    lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
-    return [_split_requirement(line) for line in lines]
-
-
 def need(extra: str, root: Path = ROOT) -> None:
     """Do nothing if the packages of an optional group are installed in the right versions.
 
@@ -233,7 +214,7 @@ def need(extra: str, root: Path = ROOT) -> None:
     if missing:
         raise ModuleNotFoundError(
             f"this notebook needs {', '.join(missing)}. In the course folder, run:  "
-            f"{_group_installation(extra)}  and restart the kernel."
+            f"{group_installation(extra)}  and restart the kernel."
         )
 
 
@@ -244,9 +225,9 @@ def check_frameworks(root: Path = ROOT) -> Check:
         need("web", root)
     except ModuleNotFoundError as error:
         if error.name == "tomllib":
-            return Check(name, WARNING, "cannot be read by this Python", _NEW_ENVIRONMENT)
+            return Check(name, WARNING, "cannot be read by this Python", NEW_ENVIRONMENT)
         found = "notebooks 11 to 15 cannot run: packages of the group web are missing"
-        return Check(name, WARNING, found, _group_installation("web"))
+        return Check(name, WARNING, found, group_installation("web"))
     except OSError:
         fix = 'run the doctor in the course folder, after: pip install -e ".[test]"'
         return Check(name, WARNING, f"there is no pyproject.toml in {root}", fix)
@@ -258,7 +239,7 @@ def check_packages(root: Path = ROOT) -> list[Check]:
     try:
         wanted = requirements(root)
     except ModuleNotFoundError:
-        return [Check("packages", MISSING, "cannot be read by this Python", _NEW_ENVIRONMENT)]
+        return [Check("packages", MISSING, "cannot be read by this Python", NEW_ENVIRONMENT)]
     except OSError:
         fix = 'run the doctor in the course folder, after: pip install -e ".[test]"'
         return [Check("packages", MISSING, f"there is no pyproject.toml in {root}", fix)]
@@ -355,36 +336,11 @@ def _same_environment(command: str) -> bool:
     return os.path.normcase(Path(command).parent) == os.path.normcase(Path(sys.executable).parent)
 
 
-def installation(requirement: str, again: bool = False) -> str:
-    """The command that installs one package the way this environment was made."""
-    if (Path(sys.prefix) / "conda-meta").is_dir():
-        forced = "--force-reinstall " if again else ""
-        return f'conda install {forced}-c conda-forge "{requirement}"'
-    if importlib.util.find_spec("pip") is not None:
-        forced = "--force-reinstall " if again else ""
-        return f'python -m pip install {forced}"{requirement}"'
-    return f'uv pip install {"--reinstall " if again else ""}"{requirement}"'
-
-
-def _group_installation(extra: str) -> str:
-    """The command that installs an optional group the way this environment was made."""
-    if (Path(sys.prefix) / "conda-meta").is_dir():
-        return "conda env update -f environment.yml"
-    pip = "python -m pip" if importlib.util.find_spec("pip") is not None else "uv pip"
-    return f'{pip} install -e ".[{extra}]"'
-
-
 def newer_sqlite() -> str:
     """The command that brings a newer SQLite: it comes with Python, or from conda."""
-    if (Path(sys.prefix) / "conda-meta").is_dir():
+    if in_conda():
         return installation(f"sqlite>={_dotted(WAL_RESET_FIXED)}")
-    return _NEW_ENVIRONMENT
-
-
-def _split_requirement(line: str) -> tuple[str, str]:
-    """``"pandas>=2.2,<4"`` as name and range; `pyproject.toml` uses no other form."""
-    start = min((line.index(sign) for sign in "<>=!~" if sign in line), default=len(line))
-    return line[:start].strip(), line[start:].replace(" ", "")
+    return NEW_ENVIRONMENT
 
 
 def _dotted(version: tuple[int, ...]) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from helpers import __main__ as command_line
 from helpers import databases
-from helpers.commands import doctor
+from helpers.commands import doctor, installing
 from helpers.commands.doctor import MISSING, OK, WARNING
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -250,7 +250,7 @@ def test_packages_on_a_python_without_tomllib(monkeypatch):
 )
 def test_requirement_lines(tmp_path, line, parts):
     (tmp_path / "pyproject.toml").write_text(f'[project]\ndependencies = ["{line}"]\n')
-    assert doctor.requirements(tmp_path) == [parts]
+    assert installing.requirements(tmp_path) == [parts]
 
 
 def test_widgets_here():
@@ -339,17 +339,17 @@ def test_kernel_of_another_python(monkeypatch, tmp_path):
 def test_commands_fit_the_environment(monkeypatch, without):
     monkeypatch.setattr(sys, "prefix", "nowhere")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    assert doctor.installation("tqdm>=4") == 'python -m pip install "tqdm>=4"'
-    assert "--force-reinstall" in doctor.installation("tqdm", again=True)
+    assert installing.installation("tqdm>=4") == 'python -m pip install "tqdm>=4"'
+    assert "--force-reinstall" in installing.installation("tqdm", again=True)
     without("pip")
-    assert doctor.installation("tqdm>=4") == 'uv pip install "tqdm>=4"'
-    assert "--reinstall" in doctor.installation("tqdm", again=True)
+    assert installing.installation("tqdm>=4") == 'uv pip install "tqdm>=4"'
+    assert "--reinstall" in installing.installation("tqdm", again=True)
     assert "uv venv" in doctor.newer_sqlite()
 
 
 def test_commands_in_conda(in_conda):
-    assert doctor.installation("tqdm>=4") == 'conda install -c conda-forge "tqdm>=4"'
-    assert "--force-reinstall" in doctor.installation("tqdm", again=True)
+    assert installing.installation("tqdm>=4") == 'conda install -c conda-forge "tqdm>=4"'
+    assert "--force-reinstall" in installing.installation("tqdm", again=True)
     assert doctor.newer_sqlite() == 'conda install -c conda-forge "sqlite>=3.51.3"'
 
 
@@ -386,7 +386,7 @@ def test_every_problem_here_names_its_command():
 def test_every_command_works_in_every_shell():
     """Windows PowerShell 5.1 knows no ``&&``."""
     commands = [command for check in doctor.checks() for command in check.fix.splitlines()]
-    assert not [command for command in [*commands, doctor._NEW_ENVIRONMENT] if "&" in command]
+    assert not [command for command in [*commands, installing.NEW_ENVIRONMENT] if "&" in command]
 
 
 def test_table(monkeypatch):
@@ -399,7 +399,14 @@ def test_table(monkeypatch):
 
 
 def test_an_old_python_can_run_the_doctor():
-    for name in ("__init__", "__main__", "commands/__init__", "commands/doctor", "databases"):
+    for name in (
+        "__init__",
+        "__main__",
+        "commands/__init__",
+        "commands/doctor",
+        "commands/installing",
+        "databases",
+    ):
         source = (ROOT / "helpers" / f"{name}.py").read_text(encoding="utf-8")
         ast.parse(source, feature_version=(3, 9))
 
