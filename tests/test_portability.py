@@ -30,7 +30,7 @@ from helpers.explorer import Program, explore
 from helpers.explorer.scenarios import begin, no_increment_lost
 from helpers.failures import registry, symptoms, transaction_control
 from helpers.failures.recipes import common
-from helpers.load import sandbox
+from helpers.load import child, sandbox
 from helpers.strategies.per_thread import PerThread
 from helpers.web import processes, servers
 
@@ -129,7 +129,7 @@ def test_macos_has_no_limit_on_the_address_space(monkeypatch):
 
     monkeypatch.setattr("sys.platform", "darwin")
     monkeypatch.setattr("resource.setrlimit", refuse)
-    sandbox._limit(sandbox.MEMORY)
+    child.limit_memory(sandbox.MEMORY)
 
 
 @linux
@@ -138,7 +138,7 @@ def test_a_limit_that_is_there_already_is_not_raised(hard, limit, monkeypatch):
     limits = []
     monkeypatch.setattr("resource.getrlimit", lambda _: (-1, hard))
     monkeypatch.setattr("resource.setrlimit", lambda _, wanted: limits.append(wanted))
-    sandbox._limit(2 << 30)
+    child.limit_memory(2 << 30)
     assert limits == [(limit, limit)]
 
 
@@ -208,7 +208,7 @@ def test_windows_opens_no_dialog_when_a_child_crashes(monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "msvcrt", windows)
     monkeypatch.setattr("sys.platform", "win32")
-    sandbox._without_traces()
+    child.without_traces()
     runpy.run_path(str(registry.RECIPES / "__main__.py"))["_without_traces"]()
     assert modes == [3, 3]
 

@@ -4,8 +4,7 @@ A segmentation fault, an abort, a hang or an exhausted memory in the child comes
 a `SandboxResult` to look at; the notebook's kernel is never at risk. Functions and
 arguments travel by cloudpickle, so what you wrote in a notebook cell can be run here.
 
-The child writes length-prefixed pickles to its original standard output (progress, then
-the result); what it prints goes to standard error, whose tail is kept.
+The child's side is `helpers.load.child`. What it prints goes to standard error, whose tail is kept.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import os
 import pickle
 import queue
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
@@ -31,6 +29,7 @@ import cloudpickle
 from helpers.display.progress import Progress, bar
 from helpers.history import CallError
 from helpers.load import threads as load
+from helpers.load.child import LENGTH, report
 from helpers.workloads import Audit, Workload
 
 if TYPE_CHECKING:
@@ -46,9 +45,8 @@ TABLE_COLUMNS = [
     "ended", "errors", "acknowledged", "stored", "lost", "unacknowledged", "damaged",
 ]  # fmt: skip
 
-_LENGTH = struct.Struct("<Q")
 _ROOT = Path(__file__).resolve().parent.parent.parent
-_CHILD = "import helpers.load.sandbox; helpers.load.sandbox._child()"
+_CHILD = "from helpers.load import child; child.main()"
 _MEANINGS = {
     "SIGSEGV": "segmentation fault: it touched memory it does not own",
     "SIGBUS": "bus error: it touched memory that is not there",
@@ -127,7 +125,7 @@ def call(
         **keywords: passed on to it.
         seconds: time limit; a child past it is ended and the result says ``"hung"``.
         memory: limit on the child's address space in bytes, None for none. Linux only.
-        progress: called with each number that the child passes to `report`.
+        progress: called with each number that the child passes to `child.report`.
         stop: once it is set, the child is ended and the result says ``"stopped"``.
 
     Raises:
@@ -200,19 +198,10 @@ def errors(results: Iterable[SandboxResult]) -> pd.DataFrame:
     return load.failure_table(failure for run in runs for failure in run.failures)
 
 
-def report(done: int) -> None:
-    """Tell the parent process how many units are done; does nothing outside a sandbox."""
-    if _channel is not None:
-        _write(_channel, ("progress", done))
-
-
 def _load_here(
     workload: Workload, strategy: load.StrategyFactory, options: dict[str, Any]
 ) -> load.LoadResult:
     return load.run(workload, strategy, progress=report, may_crash=True, **options)
-
-
-# -- the parent's side -------------------------------------------------------------------
 
 
 def _run(
@@ -309,8 +298,8 @@ def _close(child: subprocess.Popen[bytes]) -> None:
 
 
 def _read_messages(stream: IO[bytes], messages: queue.SimpleQueue[tuple[str, Any] | None]) -> None:
-    while len(head := stream.read(_LENGTH.size)) == _LENGTH.size:
-        (length,) = _LENGTH.unpack(head)
+    while len(head := stream.read(LENGTH.size)) == LENGTH.size:
+        (length,) = LENGTH.unpack(head)
         body = stream.read(length)
         if len(body) < length:
             break
@@ -354,58 +343,3 @@ def signal_name(status: int) -> str:
         except ValueError:
             return f"signal {-status}"
     return _WINDOWS_FAULTS.get(status & 0xFFFFFFFF, f"exit status {status}")
-
-
-# -- the child's side --------------------------------------------------------------------
-
-_channel: IO[bytes] | None = None
-
-
-def _child() -> None:
-    """Read one job from standard input, run it, and write how it ended."""
-    global _channel
-    _channel = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # What the function prints must not mix with the messages.
-    # What the parent can import, the child can: tests and notebooks bring modules of their own.
-    sys.path, memory, job = pickle.loads(sys.stdin.buffer.read())
-    _without_traces()
-    _limit(memory)
-    try:
-        function, arguments, keywords = pickle.loads(job)
-        _write(_channel, ("returned", function(*arguments, **keywords)))
-    except BaseException as error:
-        _write(_channel, ("raised", CallError.of(error)))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Threads that hang must not keep the process; nothing here needs an orderly exit.
-    os._exit(0)
-
-
-def _write(channel: IO[bytes], message: tuple[str, Any]) -> None:
-    body = cloudpickle.dumps(message)
-    channel.write(_LENGTH.pack(len(body)) + body)
-    channel.flush()
-
-
-def _without_traces() -> None:
-    """A crash of this process leaves no core file, and on Windows opens no dialog."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.SetErrorMode(msvcrt.SEM_FAILCRITICALERRORS | msvcrt.SEM_NOGPFAULTERRORBOX)
-    else:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _limit(memory: int | None) -> None:
-    # macOS refuses a limit below the size of the address space, which is always huge there.
-    if sys.platform != "linux" or memory is None:
-        return
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
-    with contextlib.suppress(ValueError):
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

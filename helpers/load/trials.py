@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from helpers import databases
 from helpers.display.progress import Progress, bar
 from helpers.explorer import gc_paused
-from helpers.load import peers, sandbox
+from helpers.load import child, peers, sandbox
 from helpers.load.processes import READY
 from helpers.load.threads import GRACE, UnitError, Workers
 from helpers.strategies import (
@@ -238,7 +238,7 @@ def _measure(trial: Trial, seconds: float) -> Measured:
     began = perf_counter()
 
     def tell(_: int) -> None:
-        sandbox.report(round(min(seconds, perf_counter() - began) * 1e3))
+        child.report(round(min(seconds, perf_counter() - began) * 1e3))
 
     workload = trial.workload
     mode = "wal" if trial.settings.journal_mode == "wal" else "delete"

@@ -12,6 +12,7 @@ import pytest
 
 from helpers import workloads
 from helpers.load import sandbox
+from helpers.load.child import report
 from helpers.strategies import SharedConnection
 
 POSIX = os.name == "posix"
@@ -78,7 +79,7 @@ def test_a_child_is_ended_when_it_is_told_to_stop():
     stop = threading.Event()
 
     def begun():
-        sandbox.report(1)
+        report(1)
         threading.Event().wait()
 
     result = sandbox.call(begun, seconds=60, progress=lambda _: stop.set(), stop=stop)
@@ -123,7 +124,7 @@ def test_a_result_that_cannot_be_pickled_is_an_error_with_a_reason():
 def test_large_values_and_progress_arrive_whole():
     def count():
         for done in range(5):
-            sandbox.report(done)
+            report(done)
         return b"x" * 5_000_000
 
     seen = []
@@ -137,7 +138,7 @@ def test_temporary_files_of_a_crashed_child_are_removed(tmp_path):
 
         path = Path(tempfile.mkdtemp()) / "left.db"
         path.write_text("x")
-        sandbox.report(str(path))
+        report(str(path))
         os.abort()
 
     seen = []
@@ -152,7 +153,7 @@ def test_grandchildren_end_with_a_hung_child(tmp_path):
         import subprocess
 
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-        sandbox.report(child.pid)
+        report(child.pid)
         child.wait()
 
     seen = []
