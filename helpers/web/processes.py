@@ -34,6 +34,7 @@ import cloudpickle
 
 from helpers.load import sandbox
 from helpers.web import servers
+from helpers.web.server import HOST, TIMEOUT, Server, ServerError, listening
 
 #: A path in any of the forms that `open` takes.
 Path_ = str | os.PathLike[str]
@@ -53,7 +54,7 @@ def serve(
     *,
     count: int = 2,
     threads: int = 4,
-    server: Callable[..., servers.Server] = servers.wsgi,
+    server: Callable[..., Server] = servers.wsgi,
 ) -> Iterator[list[str]]:
     """Start `count` processes that serve `application` on the database at `path`.
 
@@ -72,7 +73,7 @@ def serve(
     Raises:
         ValueError: if `count` is less than 1.
         servers.ServerError: if a process did not start, with the end of what it wrote, or did
-            not end within five times `servers.TIMEOUT` seconds after it was told to, and was
+            not end within five times `server.TIMEOUT` seconds after it was told to, and was
             killed.
     """
     if count < 1:
@@ -110,7 +111,7 @@ def _url(child: subprocess.Popen[bytes]) -> str:
         _end(child)
         lines = _pipe(child.stderr).read().decode(errors="replace").strip().splitlines()
         last = lines[-1] if lines else sandbox.signal_name(child.returncode)
-        raise servers.ServerError(f"a server process did not start: {last}")
+        raise ServerError(f"a server process did not start: {last}")
     return line
 
 
@@ -119,11 +120,11 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(OSError):  # it has ended: EPIPE, on Windows EINVAL
         _pipe(child.stdin).close()
     try:
-        child.wait(timeout=5 * servers.TIMEOUT)  # on a busy machine Python's own end takes seconds
+        child.wait(timeout=5 * TIMEOUT)  # on a busy machine Python's own end takes seconds
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
-        raise servers.ServerError("a server process did not stop and was killed") from None
+        raise ServerError("a server process did not stop and was killed") from None
 
 
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
@@ -174,7 +175,7 @@ def start(command: str, path: Path_, *, folder: Path_, count: int = 2) -> Iterat
     Raises:
         ValueError: if `count` is less than 1.
         servers.ServerError: if a process did not start, with the end of what it wrote, or did
-            not end within five times `servers.TIMEOUT` seconds after it was told to, and was
+            not end within five times `server.TIMEOUT` seconds after it was told to, and was
             killed.
     """
     if count < 1:
@@ -188,7 +189,7 @@ def start(command: str, path: Path_, *, folder: Path_, count: int = 2) -> Iterat
 
 @contextlib.contextmanager
 def _command(command: str, path: Path_, folder: Path_) -> Iterator[tuple[Child, IO[bytes]]]:
-    with contextlib.closing(servers.listening(0)) as free:
+    with contextlib.closing(listening(0)) as free:
         port = str(free.getsockname()[1])
     name, *arguments = shlex.split(command.replace("{port}", port))
     module = [] if name == "python" else ["-m", _MODULES.get(name, name)]
@@ -201,7 +202,7 @@ def _command(command: str, path: Path_, folder: Path_) -> Iterator[tuple[Child, 
         )  # fmt: skip
         with child:
             try:
-                yield Child(f"http://{servers.HOST}:{port}", child), output
+                yield Child(f"http://{HOST}:{port}", child), output
             finally:
                 _terminate(child)
 
@@ -215,13 +216,13 @@ def _wait_until_it_listens(child: Child, output: IO[bytes]) -> None:
         sleep(0.02)
     output.seek(0)
     last = output.read().decode(errors="replace").strip().splitlines()[-1:]
-    raise servers.ServerError(f"a server process did not start: {' '.join(last)}")
+    raise ServerError(f"a server process did not start: {' '.join(last)}")
 
 
 def _terminate(child: subprocess.Popen[bytes]) -> None:
     child.terminate()
     try:
-        child.wait(timeout=5 * servers.TIMEOUT)  # on a busy machine Python's own end takes seconds
+        child.wait(timeout=5 * TIMEOUT)  # on a busy machine Python's own end takes seconds
     except subprocess.TimeoutExpired:
         child.kill()
-        raise servers.ServerError("a server process did not stop and was killed") from None
+        raise ServerError("a server process did not stop and was killed") from None

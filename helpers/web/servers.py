@@ -19,9 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-import re
 import socket
 import sys
 import threading
@@ -30,69 +28,19 @@ from time import monotonic
 from typing import Any
 
 from helpers.history import CallError
+from helpers.web.server import (
+    ERROR_HEADERS,
+    HOST,
+    TIMEOUT,
+    Server,
+    ServerError,
+    answer,
+    described,
+    join,
+    listening,
+)
 
-#: How long `stop` waits for requests that are still at work, in seconds.
-TIMEOUT = 2.0
-
-#: Where every server listens.
-HOST = "127.0.0.1"
-
-
-class ServerError(RuntimeError):
-    """A server could not be started, or did not come to its end."""
-
-
-class Server:
-    """A server that is running; `wsgi`, `asgi` and `cherrypy` make one.
-
-    Attributes:
-        url: where it listens, as in ``http://127.0.0.1:49152``.
-        errors: every exception that the application let through, in order, with the first
-            line of its message. Also those raised after the answer had been sent.
-    """
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.errors: list[CallError] = []
-        self._before = set(threading.enumerate())
-        self._stopped = False
-
-    def stop(self) -> None:
-        """Stop accepting, answer what was accepted, end every thread, free the port.
-
-        Calling it again does nothing, or waits once more after an error.
-
-        Raises:
-            ServerError: if threads are still at work after `TIMEOUT` seconds.
-        """
-        if self._stopped:
-            return
-        deadline = monotonic() + TIMEOUT
-        self._end(deadline)
-        left = _join(self._threads(), deadline)
-        if left:
-            raise ServerError(
-                f"the server's threads {', '.join(left)} are still at work after {TIMEOUT} s: "
-                "run what can hang in a child process, with sandbox.call(...)"
-            )
-        self._stopped = True
-
-    def _end(self, deadline: float) -> None:
-        raise NotImplementedError
-
-    def _threads(self) -> list[threading.Thread]:
-        raise NotImplementedError
-
-    def _named(self, *prefixes: str) -> list[threading.Thread]:
-        """Threads that began after this server was made, by the beginning of their names."""
-        new = [thread for thread in threading.enumerate() if thread not in self._before]
-        return [thread for thread in new if thread.name.startswith(prefixes)]
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+__all__ = ["Server", "ServerError", "asgi", "cherrypy", "wsgi"]
 
 
 def wsgi(app: Callable[..., Iterable[bytes]], *, threads: int = 8, port: int = 0) -> Server:
@@ -152,47 +100,6 @@ def _at_least_one(threads: int) -> int:
     return threads
 
 
-def listening(port: int) -> socket.socket:
-    """A socket bound to `port` of the loopback address, or to a free one."""
-    listener = socket.socket()
-    if sys.platform != "win32":
-        # Elsewhere than on Windows: take a port over at once from a server that has ended.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-    except OSError as error:
-        listener.close()
-        raise ServerError(
-            f"port {port} is taken: stop what uses it, or leave port out to get a free one"
-        ) from error
-    return listener
-
-
-def _join(threads: Iterable[threading.Thread], deadline: float) -> list[str]:
-    """Wait for the threads to end; returns the names of those that did not."""
-    threads = list(threads)
-    for thread in threads:
-        thread.join(max(0.0, deadline - monotonic()))
-    return [thread.name for thread in threads if thread.is_alive()]
-
-
-def _described(error: BaseException) -> CallError:
-    """The error's class and the first line of its message, without what differs in every run."""
-    line = CallError.of(error).message.partition("\n")[0]
-    # SQLAlchemy adds a link that names its version; Python names thread ids.
-    line = re.sub(r"\s*\(Background on this error at.*\)", "", line)
-    line = re.sub(r"thread id \d+", "thread id ...", line)
-    found = CallError.of(getattr(error, "orig", None) or error)
-    return CallError(type(error).__name__, line.strip(), found.sqlite_errorname)
-
-
-def _answer(error: CallError) -> bytes:
-    return json.dumps({"error": error.kind, "message": error.message}).encode()
-
-
-_ERROR_HEADERS = [("Content-Type", "application/json")]
-
-
 # -- waitress ------------------------------------------------------------------------------
 
 
@@ -223,9 +130,9 @@ class _Waitress(Server):
                     if close is not None:
                         close()
             except Exception as error:
-                self.errors.append(_described(error))
-                start_response("500 Internal Server Error", _ERROR_HEADERS, sys.exc_info())
-                return [_answer(self.errors[-1])]
+                self.errors.append(described(error))
+                start_response("500 Internal Server Error", ERROR_HEADERS, sys.exc_info())
+                return [answer(self.errors[-1])]
 
         return witness
 
@@ -314,7 +221,7 @@ class _Uvicorn(Server):
         self._loop.start()
         self._ready.wait()
         if not self._server.started:
-            _join([self._loop], monotonic() + TIMEOUT)
+            join([self._loop], monotonic() + TIMEOUT)
             raise ServerError(f"the application failed as it started: {self._failure()}")
 
     def _failure(self) -> str:
@@ -355,7 +262,7 @@ class _Uvicorn(Server):
         try:
             await self._app(scope, receive, watch)
         except Exception as error:
-            self.errors.append(_described(error))
+            self.errors.append(described(error))
             if scope["type"] != "http":
                 raise
             # Nothing held: the answer had been sent before, and stands.
@@ -371,10 +278,10 @@ class _Uvicorn(Server):
 
 
 def _messages(error: CallError) -> list[dict[str, Any]]:
-    headers = [(name.lower().encode(), value.encode()) for name, value in _ERROR_HEADERS]
+    headers = [(name.lower().encode(), value.encode()) for name, value in ERROR_HEADERS]
     return [
         {"type": "http.response.start", "status": 500, "headers": headers},
-        {"type": "http.response.body", "body": _answer(error)},
+        {"type": "http.response.body", "body": answer(error)},
     ]
 
 
@@ -417,10 +324,10 @@ class _CherryPy(Server):
 
         error = sys.exc_info()[1]
         assert error is not None
-        self.errors.append(_described(error))
+        self.errors.append(described(error))
         cherrypy.response.status = 500
-        cherrypy.response.headers.update(dict(_ERROR_HEADERS))
-        cherrypy.response.body = [_answer(self.errors[-1])]
+        cherrypy.response.headers.update(dict(ERROR_HEADERS))
+        cherrypy.response.body = [answer(self.errors[-1])]
 
     def _threads(self) -> list[threading.Thread]:
         return self._named("CP Server", "HTTPServer")
@@ -429,14 +336,14 @@ class _CherryPy(Server):
         # In a thread of its own, because it waits for requests at work for as long as they take.
         if not self._named("HTTPServer exit"):
             threading.Thread(target=self._exit, name="HTTPServer exit", daemon=True).start()
-        _join(self._named("HTTPServer exit"), deadline)
+        join(self._named("HTTPServer exit"), deadline)
 
     def _exit(self) -> None:
         # What engine.exit() does; but that ends the whole process if a listener raises.
         try:
             self._engine.stop()
         except Exception as error:
-            self.errors.append(_described(error))
+            self.errors.append(described(error))
         self._engine.state = self._engine.states.EXITING
         self._tree.apps.clear()
         # The next server is made anew, with the settings of its time.

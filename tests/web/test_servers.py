@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from helpers.web import servers
+from helpers.web.server import described
 
 
 class Gate:
@@ -211,7 +212,7 @@ def test_a_request_that_does_not_end_is_reported(kind, monkeypatch):
     client.start()
     assert gate.reached.wait(5)
     with monkeypatch.context() as impatient:
-        impatient.setattr(servers, "TIMEOUT", 0.5)
+        impatient.setattr("helpers.web.server.TIMEOUT", 0.5)
         with pytest.raises(servers.ServerError, match=r"still at work after 0\.5 s"):
             server.stop()
     opener = threading.Timer(0.1, gate.open.set)
@@ -226,7 +227,7 @@ def test_stop_again_only_waits_once_more(kind, monkeypatch):
     serve, _, _ = kind
     server = serve()
     with monkeypatch.context() as impatient:
-        impatient.setattr(servers, "_join", lambda threads, deadline: ["the last one"])
+        impatient.setattr("helpers.web.server.join", lambda threads, deadline: ["the last one"])
         with pytest.raises(servers.ServerError, match="the last one are still at work"):
             server.stop()
     for thread in server._threads():
@@ -321,7 +322,7 @@ def test_messages_are_the_same_in_every_run():
     error = RuntimeError(
         "created in thread id 140659514685120 (Background on this error at: https://x/e/21/abcd)\n[SQL]"
     )
-    assert servers._described(error)[:2] == ("RuntimeError", "created in thread id ...")
+    assert described(error)[:2] == ("RuntimeError", "created in thread id ...")
 
 
 def test_a_listener_of_cherrypy_that_fails_at_the_end_is_noted():
