@@ -83,6 +83,11 @@ def _notebooks():
             yield path, [text for text in code if "helpers" in text and not text.startswith("%%")]
 
 
+def test_a_module_has_at_most_400_lines():
+    lengths = {m: len(p.read_text(encoding="utf-8").splitlines()) for m, p in MODULES.items()}
+    assert [m for m, length in lengths.items() if length > 400] == []
+
+
 def test_at_most_twelve_rooms():
     assert len({path.name for path in HELPERS.iterdir()} - FOR_PYTHON) <= 12
 

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 #: A request: its method and its path, as in ``("POST", "/increment")``.
 Request = tuple[str, str]
 
-#: How long a client waits for one answer, in seconds.
-TIMEOUT = 10.0
+#: How long a client waits for one answer, in seconds. A connection waits as long for a lock, and
+#: a machine that many share can stand still for half of it.
+TIMEOUT = 30.0
 
 
 class Answer(NamedTuple):

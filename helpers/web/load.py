@@ -153,7 +153,7 @@ def trial(
     """`answered_too_early` and, if nothing was, a short `run`; for an exercise."""
     if answered_too_early(application, serve):
         return True, None
-    return False, run(application, serve, requests=ROUND * 3, timeout=5.0, give_up=True)
+    return False, run(application, serve, requests=ROUND * 3, timeout=10.0, give_up=True)
 
 
 def run_processes(

@@ -396,7 +396,7 @@ def test_a_command_that_does_not_start():
 
 
 def test_a_command_that_does_not_stop_is_killed(monkeypatch, tmp_path):
-    monkeypatch.setattr(servers, "TIMEOUT", 0.2)
+    monkeypatch.setattr("helpers.web.processes.TIMEOUT", 0.2)
     children = psutil.Process().children()
     (tmp_path / "stubborn.py").write_text(
         "import os, signal, socket, time\n"

@@ -83,7 +83,7 @@ def test_a_process_that_does_not_start():
 
 
 def test_a_process_that_does_not_stop_is_killed(monkeypatch):
-    monkeypatch.setattr(servers, "TIMEOUT", 0.2)
+    monkeypatch.setattr("helpers.web.processes.TIMEOUT", 0.2)
     before = psutil.Process().children()
 
     @contextlib.contextmanager
