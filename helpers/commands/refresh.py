@@ -118,6 +118,8 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
         record_timing=False,
         store_widget_state=False,
         coalesce_streams=True,
+        # It warns that its messages are not encrypted, on one machine.
+        extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(folder)}},
     )
     manager = client.create_kernel_manager()
