@@ -1,7 +1,7 @@
-"""Widgets: thin, they show what the stage and the explorer know and hold no logic of their own.
+"""The game *You are the scheduler*: a widget that shows what the stage and the explorer know.
 
-`SchedulerGame` is *You are the scheduler*: each thread's code with its next step marked, a
-button for each thread, and a goal. Without a browser, `press` does what a button does.
+It shows each thread's code with its next step marked, a button for each thread, and a goal, and
+holds no logic of its own. Without a browser, `press` does what a button does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from helpers.explorer.program import Program
+from helpers.explorer.program import Program, ScheduleError, check_kind
 from helpers.explorer.report import explore
 from helpers.explorer.stage import Stage
 
@@ -43,6 +43,9 @@ class SchedulerGame:
         goal: what the player tries to reach, in words.
         wins: kinds of outcome (see `Outcome.kind`) that reach it.
 
+    Raises:
+        ValueError: for another kind.
+
     All schedules are explored when the game is made, so that it can say how many there
     are, and whether the goal can be reached at all.
     """
@@ -52,7 +55,7 @@ class SchedulerGame:
     ) -> None:
         from ipywidgets import HTML, HBox, Layout, VBox
 
-        self.goal, self.wins = goal, wins
+        self.goal, self.wins = goal, tuple(map(check_kind, wins))
         self.stage = Stage(program)
         self.found = explore(program, show=False)
         self.tried: set[tuple[str, ...]] = set()
@@ -94,9 +97,14 @@ class SchedulerGame:
         Raises:
             ScheduleError: if a thread cannot take a step; nothing changes then.
         """
-        for name in schedule.split():
-            expiry = f"{name}:timeout"
-            self.stage.step(expiry if expiry in self.stage.choices else name)
+        before = len(self.stage.schedule)
+        try:
+            for name in schedule.split():
+                expiry = f"{name}:timeout"
+                self.stage.step(expiry if expiry in self.stage.choices else name)
+        except ScheduleError:
+            self.stage.undo(len(self.stage.schedule) - before)
+            raise
         return self._show()
 
     def undo(self) -> SchedulerGame:

@@ -26,9 +26,6 @@ from helpers.explorer.tally import Below, Tally
 #: states are merged there is one, for the parts do not know each other's states.
 PARTS_PER_WORKER = 16
 
-#: Seconds after which a task gives up, should its caller have stopped to listen.
-GIVE_UP = 3600.0
-
 
 #: A subtree: how to search it, and the nodes that lead to it.
 Root = tuple[Search, list[Node]]
@@ -43,6 +40,7 @@ class Job:
     step_limit: int
     search: Search
     sharing: Sharing
+    until: float  # the time at which to stop, in seconds since the epoch
 
 
 def spread(tally: Tally, job: Job, executor: Executor) -> Iterator[Tally]:
@@ -60,14 +58,17 @@ def spread(tally: Tally, job: Job, executor: Executor) -> Iterator[Tally]:
         ]
     batches = _batches(roots, parts)
     payload = cloudpickle.dumps(job)
+    complete = True
     futures: list[Future[bytes]] = [
         executor.submit(explore_parts, payload, cloudpickle.dumps(batch)) for batch in batches
     ]
     try:
         for number, future in enumerate(futures, start=1):
-            tally.merge(cloudpickle.loads(future.result()))
-            tally.covered = number / len(futures)
-            tally.complete = number == len(futures)
+            part: Tally = cloudpickle.loads(future.result())
+            tally.merge(part)
+            complete = complete and part.complete
+            tally.covered = number / len(futures) if complete else tally.covered
+            tally.complete = complete and number == len(futures)
             yield tally
     finally:
         for future in futures:
@@ -81,16 +82,23 @@ def _batches(roots: list[Root], parts: int) -> list[list[Root]]:
 
 
 def explore_parts(job_bytes: bytes, roots_bytes: bytes) -> bytes:
-    """Run every schedule below some roots: what a worker does. Takes and returns pickles."""
+    """Run every schedule below some roots, until the time is over: what a worker does.
+
+    Takes and returns pickles.
+    """
     job: Job = cloudpickle.loads(job_bytes)
     tally = Tally()
     known: dict[object, Below] = {}
-    give_up = time.monotonic() + GIVE_UP
     how = (job.waiting, job.step_limit, job.search.merge, job.sharing)
     with Runner(job.program, *how, pinned=True) as runner:
         for search, root in cloudpickle.loads(roots_bytes):
             for _ in depth_first(runner, tally, search, root, known):
-                if time.monotonic() > give_up:
-                    raise TimeoutError("a part of the exploration took more than an hour")
+                if time.time() > job.until:
+                    return _pickled(tally)
+    tally.complete = True
+    return _pickled(tally)
+
+
+def _pickled(tally: Tally) -> bytes:
     result: bytes = cloudpickle.dumps(tally)
     return result

@@ -8,7 +8,7 @@ A `Program` is a fresh database, one or more thread functions written with plain
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -45,6 +45,22 @@ class ScheduleError(RuntimeError):
 
 class Diverged(RuntimeError):
     """The same schedule led to another step: the program depends on something else too."""
+
+
+def names_in(schedule: str | Iterable[str]) -> list[str]:
+    """The items of a schedule: a list of names, or names with blanks between them."""
+    return schedule.split() if isinstance(schedule, str) else list(schedule)
+
+
+def check_kind(kind: str) -> str:
+    """Returns `kind`, which is one of `KINDS`.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"no kind of outcome is called {kind!r}: give one of {', '.join(KINDS)}")
+    return kind
 
 
 def thread_of(choice: str) -> str:
@@ -100,7 +116,8 @@ class Program:
     Raises:
         ValueError: for fewer than one thread, a thread name with a colon, an unknown sample,
             journal mode or `expire`.
-        TypeError: if a thread's function or the invariant cannot be called.
+        TypeError: if a thread's function, the invariant or `share` cannot be called, or `database`
+            is no text.
     """
 
     def __init__(
@@ -115,19 +132,25 @@ class Program:
         name: str = "program",
         expire: bool | Literal["any"] = False,
     ) -> None:
+        if callable(threads):
+            raise TypeError(f"threads is {threads!r}: give a list of functions")
         if not isinstance(threads, Mapping):
             threads = {chr(ord("A") + number): job for number, job in enumerate(threads)}
         if not threads:
             raise ValueError("a program needs at least one thread function")
-        if any(":" in thread or not thread for thread in threads):
-            raise ValueError("a thread's name must not be empty and must not contain ':'")
-        for thread, job in [*threads.items(), ("invariant", invariant)]:
+        for thread in threads:
+            if not isinstance(thread, str) or ":" in thread or not thread:
+                raise ValueError(f"{thread!r} names no thread: give a text, not empty, without ':'")
+        others = {"invariant": invariant} | ({} if share is None else {"share": share})
+        for thing, job in [*threads.items(), *others.items()]:
             if not callable(job):
-                raise TypeError(f"{thread} is {job!r}, which cannot be called: give a function")
+                raise TypeError(f"{thing} is {job!r}, which cannot be called: give a function")
+        if not isinstance(database, str):
+            raise TypeError(f"database is {database!r}: give the name of a sample, or SQL")
         if database.isidentifier() and database not in databases.SAMPLES:
             known = ", ".join(databases.SAMPLES)
             raise ValueError(f"no sample is called {database!r}: give one of {known}, or SQL")
-        if expire not in (False, True, "any"):
+        if not (isinstance(expire, bool) or expire == "any"):
             raise ValueError(f'expire is False, True or "any", not {expire!r}')
         self.database = database
         self.threads = dict(threads)

@@ -5,33 +5,33 @@ from __future__ import annotations
 import contextlib
 import html
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from helpers.display import Table, progress
 from helpers.explorer import parallel
-from helpers.explorer.engine.confinement import FoundShared, sharing_of
-from helpers.explorer.engine.policies import Replay
+from helpers.explorer.engine.confinement import FoundShared, LentToAnother, sharing_of
 from helpers.explorer.engine.processor import apart
 from helpers.explorer.engine.states import CannotMerge
 from helpers.explorer.program import (
     FAILURES,
     KINDS,
-    START,
     Outcome,
     Program,
     Run,
     Schedule,
     both_ends,
-    thread_of,
-)
+    check_kind,
+    names_in,
+)  # fmt: skip
 from helpers.explorer.runner import STEP_LIMIT, Runner
 from helpers.explorer.search import Search, every_start, sample
 from helpers.explorer.steps.discovery import may_share
 from helpers.explorer.steps.waiting import choose
 from helpers.explorer.tally import Tally, simplicity
+from helpers.workloads import check_positive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,10 +69,10 @@ class Exploration:
         proved: every schedule was run, and none refutes the claim.
         complete: every schedule was run.
         covered: the share of the tree that was run, 0..1, branches weighed equally.
-        preemptions: how many switches away from a thread that could go on a schedule may have
-            to be run, None for any number; `proved` and `complete` are for those schedules.
+        preemptions: the most switches away from a thread that could go on in a schedule that is
+            run, None for any number; `proved` and `complete` are for those schedules.
         seed: of a random exploration, else None.
-        waiting: how waiting was decided, ``"busy handler"`` or ``"rule"``.
+        waiting: how waiting was decided, ``"busy handler"`` or ``"rule"``; for tasks ``"await"``.
         seconds: how long it took.
         runs: how many were needed for that: fewer than `schedules` where states were merged.
         pruned: runs that were stopped half-way, for nothing new could follow.
@@ -138,19 +138,21 @@ class Exploration:
 
     def example(self, kind: str) -> Schedule | None:
         """The simplest with that kind of outcome (see `Outcome.kind`), None if none was found."""
-        return self._simplest([kind])
+        return self._simplest([check_kind(kind)])
 
     def _simplest(self, kinds: Collection[str]) -> Schedule | None:
         found = (example for outcome, _, example in self.outcomes if outcome.kind in kinds)
         return min(found, key=simplicity, default=None)
 
-    def replay(self, schedule: Schedule | None = None) -> Run:
+    def replay(self, schedule: str | Iterable[str] | None = None) -> Run:
         """Run one schedule again, by default the failing one; for its steps and its history.
 
         Raises:
-            ValueError: if no schedule is given and none failed.
+            ValueError: if no schedule is given and none failed, or for tasks.
         """
-        schedule = schedule or self.failing
+        if self.waiting == _TASKS:
+            raise ValueError("a schedule of tasks is run by tasks.replay(program, schedule)")
+        schedule = self.failing if schedule is None else schedule
         if schedule is None:
             raise ValueError("no schedule failed: name the one to replay")
         return replay(self.program, schedule, self.waiting, self.step_limit)
@@ -163,7 +165,7 @@ class Exploration:
         """
         if not self.proved:
             parts = [self.verdict, self.table().to_string(index=False)]
-            if self.failing:
+            if self.failing and self.waiting != _TASKS:
                 parts.append(str(self.replay()))
             raise AssertionError("\n\n".join(parts))
 
@@ -175,7 +177,8 @@ class Exploration:
         if self.runs < self.schedules and self.schedules >= _MANY:
             of += f", of which {self.runs} were run: the others lead to states that these reach"
         if self.failures:
-            broken = [f"{self.counts[k]} {_FAILED[k]}" for k in FAILURES if k in self.counts]
+            found = [(self.counts[k], _FAILED[k]) for k in FAILURES if k in self.counts]
+            broken = [f"{count} {many if count > 1 else one}" for count, (one, many) in found]
             return f"Refuted: {claim}. Of {of}, {'; '.join(broken)}."
         errors = self.counts.get("error", 0)
         seen = f" In {errors} of them a thread sees an error." if errors else ""
@@ -192,7 +195,7 @@ class Exploration:
             bound = f" with at most {limit} preemption{'s' if limit != 1 else ''}"
         return (
             f"Proved: {claim}, in every order of the steps{bound} ({of}).{seen} "
-            "Steps are SQL calls and Python's locks, queues and sleeps. "
+            f"Steps are {_STEPS_OF_TASKS if self.waiting == _TASKS else _STEPS}. "
             f"{_WAITS[self.program.expire]}."
         )
 
@@ -233,10 +236,15 @@ _WAITS: dict[object, str] = {
 }
 
 _FAILED = {
-    "wrong": "break it",
-    "deadlock": "end in a deadlock",
-    "endless": "do not come to an end",
+    "wrong": ("breaks it", "break it"),
+    "deadlock": ("ends in a deadlock", "end in a deadlock"),
+    "endless": ("does not come to an end", "do not come to an end"),
 }
+
+#: `Exploration.waiting` where tasks of asyncio were explored.
+_TASKS = "await"
+_STEPS = "SQL calls and Python's locks, queues and sleeps"
+_STEPS_OF_TASKS = "calls of aiosqlite and waits for asyncio's locks and semaphores"
 
 
 def explore(
@@ -265,7 +273,7 @@ def explore(
         waiting: ``"auto"``, ``"busy handler"`` or ``"rule"``; see `steps.waiting`.
         step_limit: steps after which a schedule counts as endless.
         show: show progress when it takes longer than a few seconds.
-        merge: go on once only from a state to which several schedules lead; the counts are the
+        merge: from a state to which several schedules lead, go on only once; the counts are the
             same. By default where the threads are seen to share nothing but the database, locks
             and queues of plain values; where they are not, all schedules are run, and a thread may
             start late: what it does before its first step comes before all steps, or just before
@@ -277,11 +285,12 @@ def explore(
 
     Raises:
         Diverged: if the same schedule led to another step than before.
-        ValueError: if `max_schedules` or `seconds` is not positive, `preemptions` negative,
-            or one excludes the other: `seed` and `executor`, `seed` and `preemptions`.
+        ValueError: if a limit is not positive, `preemptions` negative, or one excludes the
+            other: `seed` and `executor`, `seed` and `preemptions`.
     """
-    if max_schedules < 1 or seconds <= 0 or (preemptions or 0) < 0:
-        raise ValueError("max_schedules and seconds must be positive, preemptions not negative")
+    check_positive("max_schedules", max_schedules)
+    if not seconds > 0 or (preemptions or 0) < 0:
+        raise ValueError(f"{seconds=} must be more than 0, {preemptions=} None, 0 or more")
     if seed is not None and executor is not None:
         raise ValueError("a random exploration is not spread: leave out seed= or executor=")
     if preemptions is not None and seed is not None:
@@ -297,7 +306,8 @@ def explore(
         going: Iterator[object]
         try:
             if executor is not None:
-                job = parallel.Job(program, name, step_limit, how, sharing)
+                until = time.time() + seconds - (time.perf_counter() - began)
+                job = parallel.Job(program, name, step_limit, how, sharing, until)
                 going = _until(parallel.spread(tally, job, executor), began, limits)
             else:
                 runner = Runner(program, name, step_limit, track=how.merge, pinned=True)
@@ -305,6 +315,9 @@ def explore(
             _show(going, tally, began, limits, show)
         except FoundShared as found:  # what was run does not count: begin anew
             sharing.found.add(found.thing)
+        except LentToAnother:  # another process may have found it
+            sharing.lends = False
+            raise
         except CannotMerge as found:
             sharing.unclear, how = str(found), replace(how, merge=False)
         else:
@@ -326,16 +339,18 @@ def _beside(program: Program) -> str:
 
 
 def replay(
-    program: Program, schedule: Schedule, waiting: str = "auto", step_limit: int = STEP_LIMIT
+    program: Program,
+    schedule: str | Iterable[str],
+    waiting: str = "auto",
+    step_limit: int = STEP_LIMIT,
 ) -> Run:
     """Run one schedule and keep all that it did; the arguments are those of `explore`.
 
     Raises:
         ScheduleError: if it names a thread that cannot take a step then.
     """
-    late = [thread_of(choice) for choice in schedule if choice.endswith(START)]
     with Runner(program, waiting, step_limit, track=True) as runner:
-        return runner.trace(Replay(schedule), late=late)
+        return runner.replay(names_in(schedule))
 
 
 def _search(runner: Runner, tally: Tally, how: Search, seed: int | None) -> Iterator[Tally]:
@@ -357,17 +372,13 @@ def _until(
 
 
 def _show(
-    progressing: Iterator[object],
-    tally: Tally,
-    began: float,
-    limits: tuple[int, float],
-    show: bool,
+    going: Iterator[object], tally: Tally, began: float, limits: tuple[int, float], show: bool
 ) -> None:
     """Go through it all; show progress if that takes long."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.closing(progressing))  # type: ignore[type-var]
+        stack.enter_context(contextlib.closing(going))  # type: ignore[type-var]
         update: Callable[[int], None] | None = None
-        for _ in progressing:
+        for _ in going:
             spent = time.perf_counter() - began
             if update is None and show and spent > SHOW_AFTER:
                 update = stack.enter_context(progress.bar(100, "explored, in percent"))
@@ -383,17 +394,7 @@ def report(
     rows = [(outcome, count, example) for outcome, (count, example) in tally.outcomes.items()]
     rows.sort(key=lambda row: (KINDS.index(row[0].kind), row[0]))
     return Exploration(
-        program=program,
-        schedules=tally.schedules,
-        outcomes=tuple(rows),
-        complete=tally.complete,
-        covered=tally.covered,
-        seed=seed,
-        waiting=waiting,
-        seconds=seconds,
-        runs=tally.runs,
-        pruned=tally.pruned,
-        steps=tally.steps,
-        unseen=tally.unseen,
-        preemptions=how.preemptions,
-    )
+        program=program, schedules=tally.schedules, outcomes=tuple(rows), complete=tally.complete,
+        covered=tally.covered, seed=seed, waiting=waiting, seconds=seconds, runs=tally.runs,
+        pruned=tally.pruned, steps=tally.steps, unseen=tally.unseen, preemptions=how.preemptions,
+    )  # fmt: skip

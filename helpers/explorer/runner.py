@@ -19,18 +19,22 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from helpers.explorer.engine.confinement import FoundShared, LentToAnother, Sharing, sharing_of
-from helpers.explorer.engine.policies import RoundRobin
+from helpers.explorer.engine.policies import Replay, RoundRobin
 from helpers.explorer.engine.processor import Together, gc_paused
 from helpers.explorer.engine.scheduler import Scheduler, SchedulingPolicy, set_active
 from helpers.explorer.engine.threads import ControlledThread, WorkerPool, why_blocked
 from helpers.explorer.program import (
+    START,
     Outcome,
     Program,
     Run,
+    ScheduleError,
     Step,
-)
+    thread_of,
+)  # fmt: skip
 from helpers.explorer.steps import pools, primitives, waiting
 from helpers.history import CallError
+from helpers.workloads import check_positive
 
 #: Steps after which a schedule is cut: no program of this course needs half as many.
 STEP_LIMIT = 200
@@ -48,11 +52,12 @@ class Runner:
         program: what to run.
         waiting_by: ``"busy handler"``, ``"rule"`` or ``"auto"``; see `steps.waiting`.
         step_limit: steps after which a schedule is cut and called endless.
-        track: note what each step touches (the reduction and the stage need it).
+        track: note what each step touches (merging states, the stage and replays need it).
         sharing: what is known of the threads' sharing; by default what this process knows.
         pinned: keep the calling thread and the program's on one processor, see `processor`.
 
     Raises:
+        ValueError: if `step_limit` is less than 1.
         RuntimeError: on entering, if another exploration runs in this process.
     """
 
@@ -68,7 +73,7 @@ class Runner:
         self.program = program
         self.sharing = sharing_of(program) if sharing is None else sharing
         self.waiting = waiting.choose(waiting_by)
-        self.step_limit = step_limit
+        self.step_limit = check_positive("step_limit", step_limit)
         self.track = track
         self.template = program.template()
         self.workers = WorkerPool()
@@ -233,6 +238,20 @@ class Runner:
             scheduler.lines,
         )
 
+    def replay(self, schedule: list[str], observe: Any = None) -> Run:
+        """Run a given schedule, to its end or the program's; `observe` as in `run`.
+
+        Raises:
+            ScheduleError: if it names a thread that cannot take a step then.
+        """
+        late = [thread_of(choice) for choice in schedule if choice.endswith(START)]
+        run = self.trace(Replay(schedule), observe, late)
+        rest = [name for name in schedule[len(run.schedule) :] if not name.endswith(START)]
+        if rest:
+            number = len(run.schedule) + 1
+            raise ScheduleError(f"step {number}: {rest[0]} cannot go on, for the run is over")
+        return run
+
     def _prepare(self, scheduler: Scheduler) -> dict[str, ControlledThread]:
         """Make the program's threads and what they share."""
         program, given = self.program, [self.path]
@@ -241,7 +260,11 @@ class Runner:
             for name, job in program.threads.items()
         }
         if program.share is not None:
-            shared: Any = program.share(self.path)
+            try:
+                shared: Any = program.share(self.path)
+            except BaseException:
+                scheduler.cancel()  # or its workers would stay
+                raise
             self.shared = shared
             given[0] = shared
             close = getattr(shared, "close", None)
@@ -260,6 +283,7 @@ class Runner:
                 for name in names:
                     os.unlink(os.path.join(self.folder, name))
             except OSError:  # a folder; on Windows, a file that an open cursor holds
+                shutil.rmtree(self.folder, ignore_errors=True)
                 self._new_folder()
         self._is_clean = False
         # Written over what is there, the file keeps its memory, which would take longer to get.

@@ -34,6 +34,8 @@ def replay_saved(program: Program, path: str | os.PathLike[str], waiting: str = 
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         schedule, steps = tuple(content["schedule"]), list(content["steps"])
         was_cut = str(content["outcome"]).startswith("endless: cut")
+        if not all(isinstance(name, str) for name in schedule) or (was_cut and not steps):
+            raise ValueError
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{os.fspath(path)} holds no schedule that was saved here") from None
     changed = "the program has changed since the schedule was saved"

@@ -324,9 +324,9 @@ def _fixed(node: Node) -> Node:
 class RandomPriorities:
     """A random policy: every thread has a priority, and a few random steps change them.
 
-    The highest priority that can go on goes on. With `changes` = d − 1 it finds any bug that
-    needs d ordering decisions among k steps of n threads with a chance of at least
-    1 / (n · k^(d−1)) (PCT: Burckhardt et al., ASPLOS 2010).
+    Of the threads that can go on, the one with the highest priority does. With `changes` = d − 1
+    it finds any bug that needs d ordering decisions among k steps of n threads with a chance of
+    at least 1 / (n · k^(d−1)) (PCT: Burckhardt et al., ASPLOS 2010).
     """
 
     def __init__(self, seed: int, length: int, changes: int = 3) -> None:

@@ -23,9 +23,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from helpers.display import Table
-from helpers.explorer.engine.policies import Replay
 from helpers.explorer.engine.scheduler import Scheduler
-from helpers.explorer.program import Outcome, Program, Step, rows_text
+from helpers.explorer.program import Outcome, Program, Step, names_in, rows_text
 from helpers.explorer.runner import Runner
 from helpers.explorer.steps.connections import SteppingConnection
 from helpers.explorer.steps.watched import lock_text
@@ -61,7 +60,7 @@ class Stage:
         observed: list[_Scene] = []
         with Runner(self.program, self._waiting, track=True) as runner:
             see = _Observer(runner)
-            run = runner.trace(Replay(schedule), lambda scheduler: see(scheduler, observed))
+            run = runner.replay(schedule, lambda scheduler: see(scheduler, observed))
         self._run, self._scenes, self._schedule = run, observed, schedule
 
     def step(self, thread: str) -> Stage:
@@ -75,8 +74,7 @@ class Stage:
 
     def run(self, schedule: str | Iterable[str]) -> Stage:
         """Take several steps: a list of names, or names with blanks between them."""
-        names = schedule.split() if isinstance(schedule, str) else list(schedule)
-        self._trace([*self._schedule, *names])
+        self._trace([*self._schedule, *names_in(schedule)])
         return self
 
     def undo(self, steps: int = 1) -> Stage:
@@ -120,7 +118,7 @@ class Stage:
 
     @property
     def notes(self) -> list[str]:
-        """Remarks, as that a thread ended with an open transaction."""
+        """Remarks, for example that a thread ended with an open transaction."""
         return list(self._run.notes)
 
     @property
@@ -133,7 +131,7 @@ class Stage:
         return self._run.history()
 
     def table(self) -> pd.DataFrame:
-        """One row per step: ``thread``, ``step``, ``result``, a column per connection, ``rows``."""
+        """One row per step: ``thread``, ``step``, ``result``, each connection, ``in the file``."""
         import pandas as pd
 
         connections = list(dict.fromkeys(name for scene in self._scenes for name in scene.states))
@@ -158,7 +156,7 @@ class Stage:
         if self.outcome is not None:
             return f"The end: {self.outcome.text} ({self.outcome.kind})."
         nexts = [f"{name} is at {label}" for name, label in self.pending.items()]
-        waits = [f"{why}" for why in self.blocked.values()]
+        waits = list(self.blocked.values())
         return "; ".join([*nexts, *waits]) + f". Can go on: {', '.join(self.choices)}."
 
     def __str__(self) -> str:

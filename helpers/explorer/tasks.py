@@ -19,19 +19,20 @@ import asyncio
 import contextlib
 import sqlite3
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.explorer.program import Outcome, Program, ScheduleError, Step, rows_text
+from helpers.explorer.program import Outcome, Program, ScheduleError, Step, names_in, rows_text
 from helpers.explorer.report import Exploration, report
 from helpers.explorer.search import IN_FULL, DepthFirst
+from helpers.explorer.stage import NamedThread
 from helpers.explorer.steps.statements import one_line
 from helpers.explorer.tally import Tally
 from helpers.history import CallError
+from helpers.workloads import check_positive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,9 @@ def explore(program: Program, max_schedules: int = 10_000) -> Exploration:
 
     Raises:
         Diverged: if the same order of calls led to another one than before.
+        ValueError: if `max_schedules` is less than 1.
     """
+    check_positive("max_schedules", max_schedules)
     began, tally = time.perf_counter(), Tally()
     in_own_loop(lambda: _explore(program, tally, max_schedules))
     return report(program, tally, IN_FULL, None, "await", time.perf_counter() - began)
@@ -69,9 +72,13 @@ def replay(program: Program, schedule: str | Sequence[str]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    names = schedule.split() if isinstance(schedule, str) else list(schedule)
+    names = names_in(schedule)
     run = _Run(program, _Given(names))
     in_own_loop(run.run)
+    rest = names[len(run.schedule) :]
+    if rest:
+        number = len(run.schedule) + 1
+        raise ScheduleError(f"call {number}: {rest[0]} cannot go on, for the run is over")
     rows = [
         [step.thread, step.label, str(step.error or "ok"), seen]
         for step, seen in zip(run.steps, run.seen, strict=True)
@@ -87,21 +94,8 @@ def in_own_loop(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     For use where a loop is running already, as in a notebook. Whatever the loop started,
     its pool of threads included, has ended when this returns.
     """
-    ended: list[Any] = []
-
-    def run() -> None:
-        try:
-            ended.append((asyncio.run(main()), None))
-        except BaseException as error:
-            ended.append((None, error))
-
-    thread = threading.Thread(target=run, name="event loop")
-    thread.start()
-    thread.join()
-    result, error = ended[0]
-    if error is not None:
-        raise error
-    return result
+    with NamedThread("event loop") as thread:
+        return thread.does(lambda: asyncio.run(main()))
 
 
 async def _explore(program: Program, tally: Tally, max_schedules: int) -> None:
@@ -111,6 +105,9 @@ async def _explore(program: Program, tally: Tally, max_schedules: int) -> None:
         await run.run()
         assert run.outcome is not None
         tally.add(run.outcome, tuple(run.schedule))
+        idle = [name for name in program.threads if name not in run.schedule]
+        if idle and run.outcome.ended == "finished":
+            tally.unseen = f"task {idle[0]} took no step"
         tally.complete = not policy.advance()
         tally.covered = 1.0 if tally.complete else policy.covered()
 

@@ -66,12 +66,12 @@ EXPLORER = {
     "engine/policies.py": [*SMALL, "explorer/test_game.py", "explorer/test_stage.py"],
     "runner.py": [*SMALL, "explorer/test_game.py", *WHOLE[5:]],
     "search.py": [*SMALL, "explorer/test_parallel.py", *WHOLE[5:]],
-    "engine/processor.py": ["explorer/test_processor.py", "explorer/test_collector.py"],
+    "engine/processor.py": ["explorer/test_processor.py", "explorer/test_gc_paused.py"],
     "report.py": [*SMALL, "commands/test_explore.py", *WHOLE[5:]],
     "program.py": [*SMALL, "commands/test_explore.py", "explorer/test_stage.py"],
     "parallel.py": ["explorer/test_parallel.py", "commands/test_explore.py"],
     "saved.py": ["commands/test_explore.py"],
-    "stage.py": ["explorer/test_stage.py", "explorer/test_hands.py"],
+    "stage.py": ["explorer/test_stage.py", "explorer/test_named_thread.py"],
 }  # fmt: skip
 ROOMS = {"strategies": STRATEGIES, "explorer": EXPLORER}
 SWAPPED = {

@@ -132,7 +132,7 @@ def test_a_schedule_is_saved_and_run_again(explore, tmp_path):
         ({"invariant": "SELECT amount FROM stok"}, "no such table: stok\nraised by look="),
         ({"database": "missing.sql"}, "missing.sql"),
         ({"options": ["--share", "shop"]}, "'shop' is not MODULE:FUNCTION"),
-        ({"options": ["--seconds", "-1"]}, "must be positive"),
+        ({"options": ["--seconds", "-1"]}, "must be more than 0"),
         ({"options": ["--replay", "schema.sql"]}, "schema.sql holds no schedule"),
     ],
 )

@@ -674,7 +674,7 @@ def test_a_program_that_cannot_be(arguments, message):
 
 @pytest.mark.parametrize("limits", [{"max_schedules": 0}, {"seconds": 0}])
 def test_limits_must_be_positive(limits):
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(ValueError, match="must be"):
         explore(program(increment), **limits)
 
 

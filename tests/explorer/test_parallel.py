@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 
 from helpers.explorer import Program, Runner, explore, scenarios
+from helpers.explorer.engine.confinement import LentToAnother
 from helpers.explorer.scenarios import begin, no_increment_lost
 from helpers.explorer.search import Search, split
 
@@ -108,3 +111,17 @@ def test_the_parts_cover_the_tree_without_overlap():
     assert len(prefixes) >= 8
     for one in prefixes:
         assert not any(other != one and other[: len(one)] == one for other in prefixes)
+
+
+def test_a_time_limit_holds_for_other_processes_too(processes):
+    program = Program("counter", [begin("DEFERRED")] * 4, no_increment_lost)
+    began = time.monotonic()
+    found = explore(program, executor=processes, merge=False, seconds=2)
+    assert not found.complete
+    assert found.schedules
+    assert time.monotonic() - began < 60
+
+
+def test_what_a_worker_raises_reaches_its_caller():
+    found = pickle.loads(pickle.dumps(LentToAnother(1, "A", "B")))
+    assert str(found).startswith("B used connection 1, which A had checked out of the pool")

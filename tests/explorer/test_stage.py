@@ -10,7 +10,7 @@ import pytest
 from ways import WAYS
 
 from helpers.display import figures
-from helpers.explorer import Program, ScheduleError, Stage, explore
+from helpers.explorer import Program, ScheduleError, SchedulerGame, Stage, explore
 from helpers.explorer.scenarios import (
     Shared,
     begin,
@@ -127,7 +127,7 @@ def test_a_timeout_after_others_have_moved_in_vain_can_be_replayed():
         assert Stage(found.program).run(schedule).schedule == schedule
     with pytest.raises(ScheduleError, match="the timeout of A expires only when nobody else"):
         Stage(found.program).run("B A A:timeout")
-    with pytest.raises(ScheduleError, match="A need not wait longer"):
+    with pytest.raises(ScheduleError, match="A no longer has to wait"):
         Stage(program(*[begin("IMMEDIATE")] * 2)).run("B A B B B A:timeout B")
 
 
@@ -158,3 +158,59 @@ def test_nothing_stays_open_between_two_steps(tmp_path):
     stage = Stage(program(*[begin("IMMEDIATE")] * 2)).run("A B")
     assert not [thread for thread in threading.enumerate() if thread.name in ("A", "B")]
     assert stage.steps[1].outcome == "waits"
+
+
+class Box:
+    """What two threads share besides the database."""
+
+    def __init__(self, path):
+        self.path, self.flag = path, False
+
+
+def sets_the_flag(box):
+    with closing(sqlite3.connect(box.path, isolation_level=None)) as connection:
+        connection.execute("SELECT 1 FROM counter").fetchone()
+        box.flag = True
+        connection.execute("SELECT 2 FROM counter").fetchone()
+
+
+def sees_the_flag(box):
+    seen = box.flag
+    with closing(sqlite3.connect(box.path, isolation_level=None)) as connection:
+        connection.execute("SELECT 3 FROM counter").fetchone()
+    return seen
+
+
+def test_a_thread_may_start_late_on_the_stage_too():
+    jobs = [sets_the_flag, sees_the_flag]
+    found = explore(Program("counter", jobs, lambda end: not end.results["B"], share=Box))
+    assert "B:start" in found.failing
+    stage = Stage(found.program).run(found.failing)
+    assert stage.outcome is not None
+    assert stage.outcome.kind == "wrong"
+    assert stage.undo().schedule == found.failing[:-1]
+    with pytest.raises(ScheduleError, match="B can start late only after a step of another"):
+        Stage(found.program).run("B:start A")
+
+
+def test_a_game_shows_a_late_start_and_takes_back_what_cannot_be_taken():
+    jobs = [sets_the_flag, sees_the_flag]
+    game = SchedulerGame(
+        Program("counter", jobs, lambda end: not end.results["B"], share=Box), wins=("wrong",)
+    )
+    assert "You did it" in game.show_worst().status
+    game.reset().press("A")
+    with pytest.raises(ScheduleError, match="'X'"):
+        game.press("A X")
+    assert game.stage.schedule == ("A",)
+
+
+def test_an_error_in_a_fetch_is_one_of_its_step():
+    def overflows(path):
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            sql = "SELECT 1 FROM counter UNION ALL SELECT abs(-9223372036854775807 - value)"
+            connection.execute(f"{sql} FROM (SELECT 1 AS value)").fetchall()
+
+    stage = Stage(program(overflows)).step("A")
+    assert column(stage, "result") == ["OperationalError: integer overflow"]
+    assert stage.steps[0].outcome == "error"

@@ -1,6 +1,7 @@
 """Single steps: what they return, what they leave when a run is cut, what SQLite was told."""
 
 import contextlib
+import dataclasses
 import datetime
 import functools
 import json
@@ -573,3 +574,161 @@ def test_a_queue_that_was_filled_before_is_full_in_every_schedule(kind):
     taken = {tuple(text for _, text in o.threads) for o, _, _ in explore(program).outcomes}
     assert taken == {("returned 1", "returned 2"), ("returned 2", "returned 1")}
     assert [jobs.get(), jobs.get()] == [1, 2]
+
+
+# -- scripts -------------------------------------------------------------------------------------
+
+
+def test_a_script_that_ends_in_the_middle_of_a_statement_raises_what_sqlite_says():
+    def job(path):
+        with closing(connect(path)) as connection:
+            connection.executescript("UPDATE counter SET value = 1; SELECT 'abc")
+
+    with closing(sqlite3.connect(":memory:")) as plain, pytest.raises(sqlite3.Error) as real:
+        plain.executescript("SELECT 'abc")
+    assert ends(job) == {(("A", f"{type(real.value).__name__}: {real.value}"),)}
+
+
+@pytest.mark.parametrize("script", ["SELECT 1;-- done\n", "SELECT 1; /* done", "-- x\n;SELECT 1"])
+def test_a_comment_in_a_script_is_no_step(script):
+    def job(path):
+        with closing(connect(path)) as connection:
+            connection.executescript(script)
+
+    run = replay(Program("counter", [job], bool), "A")
+    assert [step.label.removeprefix("-- x ;") for step in run.steps] == ["SELECT 1"]
+
+
+@pytest.mark.skipif(not hasattr(sqlite3, "LEGACY_TRANSACTION_CONTROL"), reason="Python 3.12")
+def test_a_script_commits_nothing_where_sqlite3_begins_nothing_by_itself():
+    def job(path):
+        with closing(sqlite3.connect(path, autocommit=False)) as connection:
+            connection.execute("UPDATE counter SET value = 5")
+            connection.executescript("SELECT 1")
+            connection.rollback()
+
+    found = explore(Program("counter", [job], lambda end: end.value == 0))
+    assert found.proved
+
+
+@needs_handler
+def test_a_busy_timeout_in_a_script_waits_as_one_in_a_statement_does():
+    statements = ["PRAGMA busy_timeout = 1000", "BEGIN IMMEDIATE", "COMMIT"]
+
+    def in_a_script(path):
+        with closing(connect(path)) as connection:
+            connection.executescript("; ".join(statements))
+
+    def one_by_one(path):
+        with closing(connect(path)) as connection:
+            for sql in statements:
+                connection.execute(sql)
+
+    found = [
+        explore(Program("counter", [job, job], lambda end: not end.errors))
+        for job in (in_a_script, one_by_one)
+    ]
+    assert found[0].counts == found[1].counts
+    assert found[0].proved
+
+
+# -- fresh ones for each run ---------------------------------------------------------------------
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    lock: threading.Lock
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    lock: threading.Lock
+
+
+@pytest.mark.parametrize("kind", [Slotted, Frozen])
+def test_a_lock_in_slots_or_a_frozen_object_is_followed(kind):
+    keeper = kind(threading.Lock())
+    lock = keeper.lock
+
+    def job(path):
+        with keeper.lock:
+            autocommit(path)
+
+    found = explore(Program("counter", [job, job], lambda end: not end.errors))
+    assert found.proved
+    assert found.schedules > 1
+    assert keeper.lock is lock
+
+
+def test_what_a_queue_a_barrier_and_a_semaphore_know_is_kept():
+    filled, told = Queue(), []
+    filled.put(1)
+    barrier = threading.Barrier(1, lambda: told.append(1))
+    semaphore = threading.BoundedSemaphore(2)
+    semaphore.acquire()
+
+    def job(path):
+        filled.get()
+        filled.task_done()
+        filled.join()
+        barrier.wait()
+        semaphore.release()
+        autocommit(path)
+
+    assert ends(job) == {(("A", "ok"),)}
+    assert told
+
+
+def test_everything_is_put_back_even_if_one_thing_cannot_be():
+    locks, lock = [threading.Lock()], threading.Lock()
+    others = {"lock": lock}
+
+    def job(path):
+        with others["lock"]:
+            locks.pop()
+            autocommit(path)
+
+    with pytest.raises(IndexError):
+        explore(Program("counter", [job], bool))
+    assert others["lock"] is lock
+    assert threading.Lock is not None
+    with others["lock"]:
+        pass
+
+
+def test_every_draw_and_every_clock_is_the_programs_own():
+    def job(path):
+        autocommit(path)
+        began = time.monotonic_ns()
+        time.sleep(2)
+        return time.monotonic_ns() - began, random.normalvariate(0, 1), random.betavariate(1, 2)
+
+    once, again = ends(job), ends(job)
+    assert once == again
+    assert "returned (2000000000, " in str(once)
+
+
+# -- what a failed run leaves --------------------------------------------------------------------
+
+
+def test_no_thread_stays_if_share_raises(no_thread_left):
+    def share(path):
+        raise OSError("no")
+
+    for _ in range(3):
+        with pytest.raises(OSError, match="no"):
+            explore(Program("counter", [autocommit, autocommit], bool, share=share))
+
+
+def test_a_folder_beside_the_database_goes_with_its_run():
+    folders = set()
+
+    def job(path):
+        folder = os.path.dirname(path)
+        folders.add(folder)
+        os.mkdir(os.path.join(folder, "uploads"))
+        autocommit(path)
+        return [os.path.exists(folder) for folder in folders].count(True)
+
+    assert {dict(threads)["A"] for threads in ends(job, autocommit)} == {"returned 1"}
+    assert len(folders) > 1

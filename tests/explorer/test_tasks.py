@@ -166,3 +166,37 @@ def test_a_program_that_is_not_deterministic_is_reported():
 
     with pytest.raises(Diverged, match="random number"):
         tasks.explore(program(whim, whim))
+
+
+def test_the_verdict_says_what_a_step_is():
+    found = tasks.explore(program(locked(pay), locked(call_off)))
+    assert found.proved
+    assert "Steps are calls of aiosqlite and waits for asyncio's locks" in found.verdict
+
+
+def test_a_failing_schedule_is_shown_by_the_function_that_can_run_it():
+    found = tasks.explore(program())
+    with pytest.raises(ValueError, match=r"run by tasks\.replay\(program, schedule\)"):
+        found.replay()
+    with pytest.raises(AssertionError, match="Refuted"):
+        found.assert_proved()
+    tasks.replay(found.program, found.failing)
+    with pytest.raises(ScheduleError, match="Z cannot go on, for the run is over"):
+        tasks.replay(found.program, [*found.failing, "Z"])
+
+
+def test_what_takes_no_step_is_not_proved():
+    async def sleeps(shared):
+        await asyncio.sleep(0)
+
+    assert (
+        "task A took no step"
+        in tasks.explore(
+            Program("accounts", [sleeps, sleeps], lambda end: True, look=LOOK, share=share)
+        ).verdict
+    )
+
+
+def test_a_limit_that_is_none():
+    with pytest.raises(ValueError, match="max_schedules must be at least 1, not 0"):
+        tasks.explore(program(), 0)

@@ -29,10 +29,10 @@ class Sharing:
         lends: whether what a pool lends to a thread is used by that thread alone, see
             `helpers.explorer.steps.pools`; None: not tried yet.
         found: locks and connections that one thread made and another used too early.
-        beside: what the threads share that no step shows, so that states are not merged, and
-            that they may start late matters, see `helpers.explorer.steps.discovery`; None:
+        beside: what the threads share that no step shows; then states are not merged, and it
+            matters that a thread may start late, see `helpers.explorer.steps.discovery`; None:
             not looked for yet.
-        unclear: what was met later, so that states are not merged.
+        unclear: what was found later and keeps states from being merged.
     """
 
     lends: bool | None = None
@@ -61,7 +61,11 @@ class LentToAnother(RuntimeError):
     """A thread used a connection that another thread has checked out of a pool."""
 
     def __init__(self, connection: int, borrower: str, user: str) -> None:
-        super().__init__(
+        super().__init__(connection, borrower, user)
+
+    def __str__(self) -> str:
+        connection, borrower, user = self.args
+        return (
             f"{user} used connection {connection}, which {borrower} had checked out of the pool: "
             "the threads share it. Explore the program again: its connections now count as shared"
         )

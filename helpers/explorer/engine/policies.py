@@ -22,7 +22,7 @@ class Replay:
         position = len(scheduler.schedule)
         if position > len(self.schedule) or scheduler.schedule != self.schedule[:position]:
             # A retry before a timeout was expected to fail.
-            raise ScheduleError(f"step {position}: {scheduler.schedule[-1]} need not wait longer")
+            raise ScheduleError(f"step {position}: {scheduler.schedule[-1]} no longer has to wait")
         if position == len(self.schedule):
             return None
         name = self.schedule[position]
@@ -60,12 +60,14 @@ class RoundRobin:
 
 def _why_not(scheduler: Scheduler, name: str, offers: list[str]) -> str:
     thread = scheduler.threads.get(thread_of(name))
-    can = f"can go on: {', '.join(offers)}" if offers else "nobody can go on"
+    can = f"can go on: {', '.join(offers)}"
     if thread is None:
         return f"there is no thread {name!r}; {can}"
     if thread.done:
         return f"{name} has ended; {can}"
     if name.endswith(START):
+        if thread.state is ThreadState.NEW:
+            return f"{thread.name} can start late only after a step of another; {can}"
         return f"{thread.name} has started; {can}"
     if name.endswith(TIMEOUT):
         return f"the timeout of {thread.name} expires only when nobody else can go on; {can}"

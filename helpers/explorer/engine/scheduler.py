@@ -229,6 +229,8 @@ class Scheduler(RunState):
 
     def finish(self, thread: ControlledThread) -> None:
         """The thread's function is over: close what it left open, pass the baton on."""
+        if thread.done:  # it was given up, and nobody waits for it
+            return
         try:
             self._close_connections(thread)
         finally:

@@ -1,11 +1,12 @@
 """The state of a run, as a key: two runs that have come to equal keys go on alike.
 
 What a thread will do next depends on what its calls returned; what these return depends on the
-order of the steps that touch something in common, not on that of independent ones (Mazurkiewicz
-1977, `Trace theory`). So the key holds each thread's calls with their results, for each shared
-resource the order of its uses, and what the scheduler itself remembers. What was done to the
-file before a moment in which nobody had a transaction counts by the content that it left. A wait
-that is over is left out: the call that waited counts where it was completed.
+order of the steps that touch something in common, not on that of independent ones (Mazurkiewicz,
+Concurrent program schemes and their interpretations, 1977). So the key holds each thread's calls
+with their results, for each shared resource the order of its uses, and what the scheduler itself
+remembers. What was done to the file before a moment in which nobody had a transaction counts by
+the content that it left. A wait that is over is left out: the call that waited counts where it
+was completed.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ class ControlledThread:
             _forget(error)
 
     def gives_back(self) -> bool:
-        """While it is unwound: whether this is one of the few things it returns, not a loop."""
+        """While it is unwound: whether it may put back one more thing, or is in a loop."""
         self.given_back += 1
         return self.given_back <= 100
 

@@ -247,13 +247,16 @@ class SteppingConnection(WatchedConnection):
         legacy = what.implicit and self._level is not None and self._regime == _LEGACY
         if legacy and not self.open_transaction:
             thread = self._begin(thread, what, sql, parameters)
-        if what.busy_timeout is not None:
-            self.patience = what.busy_timeout
         for part in parts or (parameters,):
             self.call(thread, what.kind, call, cursor, sql, part)
-        if what.busy_timeout is not None:  # the PRAGMA has replaced the handler
-            self._waiting.adopt(self)
+        self.heed(what)
         return thread
+
+    def heed(self, what: Statement) -> None:
+        """After a PRAGMA busy_timeout, which has replaced the busy handler: put it back."""
+        if what.busy_timeout is not None:
+            self.patience = what.busy_timeout
+            self._waiting.adopt(self)
 
     def _flag(self, cursor: sqlite3.Cursor, sql: str) -> None:
         """A PRAGMA that touches no file, on a connection of this thread alone: no step."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from helpers.explorer.engine.scheduler import Scheduler
 from helpers.explorer.engine.threads import ControlledThread
 from helpers.explorer.steps.statements import Statement, statements
+from helpers.history import CallError
 
 
 class Steps(Protocol):
@@ -22,6 +23,10 @@ class Steps(Protocol):
     def open_transaction(self) -> bool:
         """Whether a transaction is open."""
 
+    @property
+    def autocommit(self) -> Any:
+        """True, False, or a number where `sqlite3` begins transactions by itself."""
+
     def enter(
         self, label: str, sql: str = "", parameters: object = None
     ) -> ControlledThread | None:
@@ -29,6 +34,9 @@ class Steps(Protocol):
 
     def classified(self, sql: str) -> Statement:
         """What kind of statement it is."""
+
+    def heed(self, what: Statement) -> None:
+        """Take over what a statement has changed in the connection."""
 
     def call(
         self, thread: ControlledThread | None, kind: str, call: Callable[..., Any], *arguments: Any
@@ -72,13 +80,14 @@ class SteppingCursor(sqlite3.Cursor):
 
     def executescript(self, sql_script: str, /) -> SteppingCursor:
         """As `sqlite3.Cursor.executescript`: commits first, then a step per statement."""
-        if self.connection.open_transaction:
-            self.connection.commit()
         connection = self.connection
+        if connection.open_transaction and connection.autocommit not in (True, False):
+            connection.commit()
         for statement in statements(sql_script):
             what = connection.classified(statement)
             thread = connection.enter(what.label, statement)
             connection.call(thread, what.kind, self._run, statement)
+            connection.heed(what)
         return self
 
     def _run(self, statement: str) -> None:
@@ -95,7 +104,11 @@ class SteppingCursor(sqlite3.Cursor):
         if self._step is not thread.step:
             connection.enter(operation)
         self._step = None
-        result = thread.step.result = fetch(self, *arguments)
+        try:
+            result = thread.step.result = fetch(self, *arguments)
+        except sqlite3.Error as error:
+            thread.step.error, thread.step.outcome = CallError.of(error), "error"
+            raise
         return result
 
     def fetchone(self) -> Any:

@@ -133,12 +133,20 @@ def _in_arguments(value: functools.partial[Any]) -> list[tuple[Any, Any, str]]:
 
 def _in_object(value: Any) -> list[tuple[Any, Any, str]]:
     names = getattr(value, "__dict__", {})
+    # Past the `__setattr__` of a frozen dataclass; a class has no such item to set.
+    put = getattr(names, "__setitem__", functools.partial(setattr, value))
     found: list[tuple[Any, Any, str]] = []
     for name, item in list(names.items()):
         special = name.startswith("__") and name.endswith("__")
         item = item.__func__ if isinstance(item, (staticmethod, classmethod)) else item
         if not special or isinstance(item, types.FunctionType):
-            found.append((item, functools.partial(setattr, value, name), name))
+            found.append((item, functools.partial(put, name), name))
+    for part in type(value).__mro__:
+        slots = vars(part).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if not name.startswith("__") and hasattr(value, name):
+                put = functools.partial(object.__setattr__, value)
+                found.append((getattr(value, name), functools.partial(put, name), name))
     if type(value) is not type:
         found.append((type(value), None, ""))
     for part in getattr(value, "__mro__", ())[1:]:
@@ -306,7 +314,7 @@ def _of_library(value: Any) -> str:
 
 
 def _binds(function: types.FunctionType) -> str:
-    """Whether a function binds what others may read, or uses what no step shows."""
+    """What a function binds that others may read, or uses that no step shows; empty if nothing."""
     outer = set(function.__code__.co_freevars)
     todo = [function.__code__]
     while todo:
@@ -324,7 +332,7 @@ def _binds(function: types.FunctionType) -> str:
 
 
 def _shows_nothing(operation: str, argument: Any, outer: set[str]) -> str:
-    """Why an instruction of Python's is none that a step shows; empty if it is harmless."""
+    """Why no step shows what an instruction does; empty if it is harmless."""
     if operation == "IMPORT_NAME" and argument.partition(".")[0] not in _MODULES:
         return f"imports {argument}"
     if operation.startswith(("LOAD_ATTR", "LOAD_METHOD")) and argument in _ATTRIBUTES:

@@ -305,7 +305,7 @@ class _NoLock:
 def future_methods() -> list[tuple[Any, str, Any]]:
     """What is replaced for the duration of an exploration: (class, name, replacement)."""
     methods = {
-        **{name: _step(getattr(Future, name), f"{text}", "r") for name, text in _LOOKS.items()},
+        **{name: _step(getattr(Future, name), text, "r") for name, text in _LOOKS.items()},
         **{name: _step(getattr(Future, name), text, "w") for name, text in _CHANGES.items()},
         "result": _wait(Future.result),
         "exception": _wait(Future.exception),

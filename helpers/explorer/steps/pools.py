@@ -9,7 +9,8 @@ connection is taken, and that a pool at its limit makes others wait. So
   out, because threads share a Session: `Sharing.lends` says so after a trial run;
 - a checkout is a step where the pool is smaller than SQLAlchemy's default of five
   connections, and wherever it has to wait; its timeout expires when no other can go on;
-- SQLAlchemy's own locks are steps only when a thread has to wait for them.
+- a library's own locks (`LibraryLock`), SQLAlchemy's, logging's and asyncio's, are steps only when
+  a thread has to wait for them.
 
 Uses the pool's documented events (https://docs.sqlalchemy.org/en/20/core/events.html) and,
 for the waiting, the class of its queue.

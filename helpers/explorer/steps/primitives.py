@@ -11,6 +11,9 @@ cell) are found by `find_slots` from the thread functions, through global names,
 attributes, lists and dicts. Each schedule gets fresh ones in their places, and the
 originals return at the end.
 
+A connection that is opened by other means than `sqlite3.connect` is refused: its calls would be
+no steps (`watch`).
+
 Time and chance are the program's own, so that each schedule finds the same. Its clock stands
 still but for what the program itself waits: `time.sleep` takes as long as it says, a timeout that
 expires has passed. So a loop that tries until a deadline comes to its end where no other thread
@@ -168,19 +171,17 @@ def stepping(waiting: Waiting, functions: Iterable[Any]) -> Iterator[Callable[[]
         for slot in slots:
             slot.put(patched.get(id(slot.original)) or _rebuilt(slot.original, slot.name, memo))
 
-    try:
-        for owner, name, new in replaced:
+    with contextlib.ExitStack() as stack:
+        for slot in slots:
+            stack.callback(slot.put, slot.original)
+        for (owner, name, new), (_, _, old) in zip(replaced, originals, strict=True):
+            stack.callback(setattr, owner, name, old)
             setattr(owner, name, new)
         yield refresh
-    finally:
-        for owner, name, old in originals:
-            setattr(owner, name, old)
-        for slot in slots:
-            slot.put(slot.original)
 
 
 def _rebuilt(original: Any, name: str, memo: dict[int, Any]) -> Any:
-    """A fresh stepping object in the state in which the original was left."""
+    """A fresh stepping object in the state in which the original was left; an RLock is free."""
     if id(original) not in memo:
         memo[id(original)] = _rebuild(original, name, memo)
     return memo[id(original)]
@@ -200,15 +201,20 @@ def _rebuild(original: Any, name: str, memo: dict[int, Any]) -> Any:
         event._flag = original.is_set()  # type: ignore[attr-defined]
         return event
     if isinstance(original, threading.Semaphore):
-        return type(original)(original._value)
+        semaphore = type(original)(original._value)
+        if isinstance(original, threading.BoundedSemaphore):
+            vars(semaphore)["_initial_value"] = vars(original)["_initial_value"]
+        return semaphore
     if isinstance(original, threading.Barrier):
-        return threading.Barrier(original.parties)
+        action, timeout = original._action, original._timeout  # type: ignore[attr-defined]
+        return threading.Barrier(original.parties, action, timeout)
     if isinstance(original, _Local):
         return StepLocal() if type(original) is _Local else type(original)()
     kind = next(k for k in (*QUEUES, queue.Queue) if type(original) is k or k is queue.Queue)
     new = QUEUES[kind](getattr(original, "maxsize", 0), name)
     for item in items_of(original):
         new._put(item)
+    new.unfinished_tasks = getattr(original, "unfinished_tasks", 0)
     return new
 
 
@@ -236,11 +242,9 @@ def _see(event: str, _arguments: Any) -> None:
             raise unseen if run.me() is None else run.give_up(unseen)
 
 
-_CLOCKS = ("monotonic", "perf_counter", "time")
-_DRAWS = (
-    "random", "uniform", "randint", "randrange", "getrandbits", "randbytes", "choice",
-    "choices", "sample", "shuffle", "triangular", "gauss", "expovariate", "seed",
-)  # fmt: skip
+_CLOCKS = ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns")
+#: The functions of the module are methods of one generator.
+_DRAWS = [name for name in random.__all__ if not isinstance(getattr(random, name), type)]
 
 
 def _time_and_chance() -> list[tuple[Any, str, Callable[..., Any]]]:
@@ -254,12 +258,13 @@ def _time_and_chance() -> list[tuple[Any, str, Callable[..., Any]]]:
 
 def _clock(real: Callable[[], float]) -> Callable[[], float]:
     began = real()
+    scale = 1e9 if isinstance(began, int) else 1
 
     def read() -> float:
         run = Scheduler.here()
         if run is None or asked_by_library(2):  # it waits for real, as an event loop does
             return real()
-        return began + run.clock
+        return began + type(began)(run.clock * scale)
 
     return read
 
@@ -267,7 +272,7 @@ def _clock(real: Callable[[], float]) -> Callable[[], float]:
 def _draw(name: str) -> Callable[..., Any]:
     def draw(*args: Any, **options: Any) -> Any:
         run = Scheduler.here()
-        assert run is not None  # `primitives` sees to it
+        assert run is not None  # `_either` sees to it
         who = run.me() or run  # the run itself, while the program is set up
         if who.random is None:
             who.random = random.Random(who.name)

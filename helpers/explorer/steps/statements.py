@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_COMMENTS = re.compile(r"(\s+|--[^\n]*(\n|$)|/\*.*?\*/|;)*", re.DOTALL)
+_COMMENTS = re.compile(r"(\s+|--[^\n]*(\n|$)|/\*.*?(\*/|\Z)|;)*", re.DOTALL)
 _BUSY_TIMEOUT = re.compile(r"pragma\s+busy_timeout\s*[=(]\s*(\d+)", re.IGNORECASE)
 #: PRAGMAs that set a flag of the connection and look at no file (SQLite: ``PragTyp_FLAG``).
 _FLAG = re.compile(
@@ -51,12 +51,11 @@ class Statement(NamedTuple):
 @functools.lru_cache(maxsize=1024)
 def classify(sql: str) -> Statement:
     """Classify one statement; kept, for each schedule runs the same ones again."""
-    kind = kind_of(sql)
+    label, kind, sql = one_line(sql), kind_of(sql), sql[_first(sql) :]
     found = _BUSY_TIMEOUT.search(sql) if kind == "look" else None
     seconds = int(found.group(1)) / 1000 if found else None
-    comment = _COMMENTS.match(sql)
-    unclear = bool(_UNCLEAR.match(sql, comment.end() if comment else 0) or _REMEMBERED.search(sql))
-    return Statement(one_line(sql), kind, begins_implicitly(sql), seconds, unclear)
+    unclear = bool(_UNCLEAR.match(sql) or _REMEMBERED.search(sql))
+    return Statement(label, kind, kind in ("insert", "returning"), seconds, unclear)
 
 
 def kind_of(sql: str) -> str:
@@ -69,8 +68,7 @@ def kind_of(sql: str) -> str:
     connection); ``look`` (PRAGMAs that change nothing for others, SELECT without a table);
     ``other`` (other PRAGMAs, SAVEPOINT, …).
     """
-    comment = _COMMENTS.match(sql)
-    words = sql[comment.end() if comment else 0 :].lower().replace(";", " ").split()
+    words = sql[_first(sql) :].lower().replace(";", " ").split()
     first = words[0] if words else ""
     if first in _CHANGES:
         return "returning" if "returning" in words else "insert"
@@ -98,11 +96,10 @@ def _kind_of_pragma(text: str) -> str:
     return "look" if name in _OWN or (not with_value and name not in _ACTS) else "other"
 
 
-def begins_implicitly(sql: str) -> bool:
-    """Whether `sqlite3` begins a transaction before it, in its default regime."""
-    comment = _COMMENTS.match(sql)
-    words = sql[comment.end() if comment else 0 :].split(None, 1)
-    return bool(words) and words[0].lower() in _CHANGES
+def _first(sql: str) -> int:
+    """Where the first word begins: after blanks, comments and empty statements."""
+    found = _COMMENTS.match(sql)
+    return found.end() if found else 0
 
 
 def one_line(sql: str) -> str:
@@ -116,6 +113,9 @@ def statements(script: str) -> Iterator[str]:
     for part in script.split(";"):
         text += part + ";"
         if sqlite3.complete_statement(text):
-            if one_line(text):
+            if _first(text) < len(text):
                 yield text
             text = ""
+    rest = text[:-1]  # without its end; SQLite says what is wrong with it
+    if _first(rest) < len(rest):
+        yield rest

@@ -303,7 +303,7 @@ def _made(name: str, hidden: bool) -> Waiting:
     if name != RuleWaiting.name:
         try:
             if hidden:
-                raise OSError(f"{SWITCH} forbids to look for SQLite's symbols")
+                raise OSError(f"{SWITCH} forbids looking for SQLite's symbols")
             return HandlerWaiting()
         except (OSError, AttributeError, RuntimeError):
             if name != "auto":
