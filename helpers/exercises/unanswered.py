@@ -29,7 +29,7 @@ BEFORE, AFTER = "before the COMMIT", "after the COMMIT"
 #: What is asked for, and what another client takes each time that an answer is lost.
 AMOUNT, OTHER = 100, 7
 #: Lost answers in a row that an attempt has to bear, and calls after which it is called endless.
-LOST, ENDLESS = 3, 100
+LOST, ENDLESS = 3, 20
 #: All ways to lose one answer or more of the first `LOST`, single losses first.
 _PLANS = sorted(
     itertools.product(("", AFTER, BEFORE), repeat=LOST), key=lambda p: LOST - p.count("")

@@ -36,6 +36,11 @@ def _writes(strategy: Any) -> None:
     strategy.write(promises.add_one)
 
 
+def _submits(strategy: Any) -> None:
+    """Ask, and do not wait: `close` comes while the unit is in the queue."""
+    getattr(strategy, "submit", strategy.write)(promises.add_one)
+
+
 def _gives_up(strategy: Any) -> str:
     try:
         strategy.write(promises.give_up)
@@ -122,6 +127,10 @@ def _not_kept_out(run: Run) -> str:
     )
 
 
+def _left_behind(run: Run) -> str:
+    return "A's unit was in the queue before close and is not stored: finish what waits."
+
+
 def _is(step: Any, word: str, thread: str = "") -> bool:
     return lessons.word(step) == word and thread in ("", step.thread)
 
@@ -173,6 +182,18 @@ ANOTHER_PROCESS = replace(
     refused=_not_kept_out,
     stuck=_STUCK,
 )
+ANY_EXCEPTION = replace(contract.ANY_EXCEPTION, stuck=_STUCK)
+CLOSED = Promise(
+    "close finishes what waits",
+    "lose a unit that was submitted before close",
+    (_submits,),
+    lambda end: bool(end.value == 1),
+    _left_behind,
+    _left_behind,
+    stuck=_STUCK,
+)
 
 #: What `exercises.check_strategy` tries a writer with, the smallest program first.
-PROMISES = (ACKNOWLEDGED, INCREMENTS, UNHARMED, FAILED_COMMIT, ANOTHER_PROCESS)
+PROMISES = (
+    ACKNOWLEDGED, INCREMENTS, UNHARMED, ANY_EXCEPTION, FAILED_COMMIT, CLOSED, ANOTHER_PROCESS,
+)  # fmt: skip

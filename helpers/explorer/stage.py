@@ -134,13 +134,14 @@ class Stage:
         """One row per step: ``thread``, ``step``, ``result``, each connection, ``in the file``."""
         import pandas as pd
 
-        connections = list(dict.fromkeys(name for scene in self._scenes for name in scene.states))
+        connections = self._scenes[-1].names if self._scenes else []
         rows = [
             {
                 "thread": step.thread,
                 "step": shorten_text(step.label),
                 "result": _result(step),
-                **{name: scene.states.get(name, "") for name in connections},
+                **dict.fromkeys(connections, ""),
+                **dict(zip(connections, scene.states, strict=False)),
                 "in the file": scene.rows,
             }
             for step, scene in zip(self._run.steps, self._scenes[1:], strict=False)
@@ -177,9 +178,10 @@ class Stage:
 
 
 class _Scene:
-    """What is to be seen after one step: connection -> state, and the committed rows."""
+    """What is to be seen after one step: connections with their states, and the committed rows."""
 
-    def __init__(self, states: dict[str, str], rows: str) -> None:
+    def __init__(self, names: list[str], states: list[str], rows: str) -> None:
+        self.names = names
         self.states = states
         self.rows = rows
 
@@ -189,20 +191,21 @@ class _Observer:
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
+        self.names: list[str] = []
         self.rows = ""
 
     def __call__(self, scheduler: Scheduler, scenes: list[_Scene]) -> None:
         """Note the scene after the last step; a retry that failed is noted over."""
         del scenes[len(scheduler.steps) :]
+        # A connection keeps its first name, also if another thread uses it later.
         names = _connection_names(scheduler.connections)
-        states = {
-            name: _state(connection)
-            for name, connection in zip(names, scheduler.connections, strict=True)
-        }
+        known = self.names if scheduler.steps else []
+        self.names = [*known, *names[len(known) :]]
+        states = [_state(connection) for connection in scheduler.connections]
         # No thread can commit while a lock keeps this reader out: then the last rows still stand.
         with contextlib.suppress(sqlite3.OperationalError):
             self.rows = self._read()
-        scenes.append(_Scene(states, self.rows))
+        scenes.append(_Scene(self.names, states, self.rows))
 
     def _read(self) -> str:
         # The class itself: `sqlite3.connect` would make this connection a part of the program.

@@ -74,6 +74,21 @@ class Raises(bank.OneLock):
         raise bank.sqlite3.ProgrammingError("recursive use of cursors")
 
 
+class RaisesSomethingElse(bank.OneLock):
+    def receive(self, *delivery):
+        raise IndexError("pop from empty list")
+
+
+class RefusesInItsOwnWords(Uncommitted):
+    """What has to fail does, and what it then stores is looked at all the same."""
+
+    def load(self, rows):
+        try:
+            super().load(rows)
+        except bank.sqlite3.IntegrityError as error:
+            raise RuntimeError("no") from error
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("service", "reason"),
@@ -84,6 +99,8 @@ class Raises(bank.OneLock):
         (ReservesAnything, "more is reserved than there is"),
         (SweepsNothing, "the sweeper releases nothing"),
         (Raises, 'a thread is told "ProgrammingError: recursive use'),
+        (RaisesSomethingElse, 'a thread is told "IndexError: pop from empty list"'),
+        (RefusesInItsOwnWords, "acknowledged requests are not in the file"),
         (bank.OneLock, ""),
     ],
 )

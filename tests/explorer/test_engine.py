@@ -46,7 +46,12 @@ class Control:
         return True
 
 
-def test_a_thread_that_takes_steps_is_slow_and_not_stuck():
+@pytest.fixture
+def one_wait(monkeypatch):
+    monkeypatch.setattr(run_state, "WAITS", 1)
+
+
+def test_a_thread_that_takes_steps_is_slow_and_not_stuck(one_wait):
     run = run_state.Baton()
     run.running, run._unstick = "A", None  # calling it would raise
     run.control = Control(*[lambda: run.schedule.append("A")] * 3)
@@ -55,7 +60,7 @@ def test_a_thread_that_takes_steps_is_slow_and_not_stuck():
     assert not run.baton_out
 
 
-def test_a_thread_that_cannot_be_stopped_is_left_behind():
+def test_a_thread_that_cannot_be_stopped_is_left_behind(one_wait):
     run, asked = run_state.Baton(), []
     run.running, run.ended = threads.ControlledThread("A", None), "endless: A"
     run._unstick = lambda: asked.append(1) or len(asked) < 2

@@ -131,5 +131,6 @@ MUTATIONS = [
     repaired("PlainBegin", "Functions", "plain-begin"),
     repaired("Swallows", "OneByOne", "swallowed"),
     repaired("NoEnd", "OneByOne", "no-end"),
+    repaired("ForgetsTheEnd", "InGroups", "forgets-the-end"),
     repaired("AllTogether", "InGroups", "all-together"),
 ]

@@ -23,6 +23,9 @@ _DONE, _WAITING, _NEW = ThreadState.DONE, ThreadState.WAITING, ThreadState.NEW
 #: Seconds without a step after which a thread counts as stuck outside of any step.
 STUCK_AFTER = 5.0
 
+#: In so many small waits: on a machine that is busy otherwise they take longer, as all else does.
+WAITS = 50
+
 
 class Baton:
     """Who runs now, from the controller's side."""
@@ -58,8 +61,7 @@ class Baton:
     def _wait_for_control(self) -> None:
         """Wait for the baton; a thread that takes no step in all that time is stuck."""
         seen: object = None
-        # In small waits: on a machine that is busy otherwise they last as much longer as all else.
-        while not any(self.control.acquire(timeout=STUCK_AFTER / 50) for _ in range(50)):
+        while not any(self.control.acquire(timeout=STUCK_AFTER / WAITS) for _ in range(WAITS)):
             now = (self.running, len(self.schedule), self.cancelling)
             if now != seen:
                 seen = now

@@ -19,10 +19,13 @@ class OneByOne:
         self.thread = threading.Thread(target=self.run, name="writer")
         self.thread.start()
 
-    def write(self, unit_of_work):
+    def submit(self, unit_of_work):
         answer = queue.Queue(1)
         self.queue.put((unit_of_work, answer))
-        result, error = answer.get()
+        return answer
+
+    def write(self, unit_of_work):
+        result, error = self.submit(unit_of_work).get()
         if error is not None:
             raise error
         return result
@@ -347,6 +350,43 @@ class GoesOn(Savepoints):
             answer.put(one)
 
 
+class AnswersExceptionsOnly(OneByOne):
+    """Ctrl-C in a unit ends the writer's thread, and its caller waits."""
+
+    def commit(self, jobs):
+        ((unit_of_work, answer),) = jobs
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            told = unit_of_work(self.connection), None
+            self.connection.execute("COMMIT")
+        except Exception as error:
+            self.connection.rollback()
+            told = None, error
+        answer.put(told)
+
+
+class ForgetsTheEnd(Savepoints):
+    """The mark of the end was among what it took, and it waits for another."""
+
+    def together(self, job):
+        jobs = [job]
+        while not self.queue.empty():
+            jobs.append(self.queue.get())
+        return [job for job in jobs if job is not None]
+
+
+class LeavesTheLast(Savepoints):
+    """The mark of the end was among what it took, and it goes at once."""
+
+    def together(self, job):
+        jobs = [job]
+        while not self.queue.empty():
+            jobs.append(self.queue.get())
+        if None in jobs:
+            raise SystemExit
+        return jobs
+
+
 RIGHT = {
     "one by one": OneByOne,
     "with connection": InWith,
@@ -375,5 +415,8 @@ WRONG = {
     "no savepoints": (AllTogether, "A savepoint takes back one unit only"),
     "ROLLBACK after OR ROLLBACK": (RollsBackAnyway, "each unit is answered"),
     "goes on after OR ROLLBACK": (GoesOn, "SQLite ended the transaction"),
+    "Ctrl-C is not answered": (AnswersExceptionsOnly, "each unit is answered, also when it raises"),
+    "forgets the end": (ForgetsTheEnd, "close tells the writer's thread that no more will come"),
+    "leaves the last": (LeavesTheLast, "was in the queue before close and is not stored"),
     "all are alarmed": (AllAlarmed, "the exception belongs to B"),
 }
