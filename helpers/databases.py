@@ -332,5 +332,6 @@ class _Counted(sqlite3.Connection):
         self.ended(False)
 
     def __del__(self) -> None:
-        sqlite3.Connection.close(self)
-        self.ended(True)
+        with contextlib.suppress(sqlite3.ProgrammingError):  # it was never opened
+            sqlite3.Connection.close(self)
+            self.ended(True)

@@ -65,3 +65,11 @@ def test_a_strategy_that_opens_its_connections_otherwise_is_refused():
 
     with pytest.raises(ValueError, match=r"call connect\(path, ...\), the second argument"):
         exercises.check_closing(Elsewhere)
+
+
+def test_a_connection_that_could_not_be_opened_is_collected_in_silence(tmp_path):
+    opened = ConnectionCounter()
+    with pytest.raises(sqlite3.OperationalError):
+        opened.connect(tmp_path / "no such folder" / "counter.db")
+    gc.collect()  # what a finalizer raises is an error in tests
+    assert list(opened.threads) == []

@@ -11,11 +11,22 @@ import sqlite3
 from contextlib import closing
 
 from helpers.exercises import lessons
-from helpers.exercises.promises import Promise, Shared, WithPath, add_one
-from helpers.explorer import Ending, Run
+from helpers.exercises.promises import (
+    SUM,
+    Promise,
+    Shared,
+    StrategyClass,
+    WithPath,
+    add_one,
+    add_up,
+    move,
+)  # fmt: skip
+from helpers.explorer import Ending, Program, Run
 from helpers.strategies import OutcomeUnknown, Strategy
 
 _REFUSED, _UNKNOWN = "refused", "perhaps stored"
+#: What the two accounts hold together.
+_BOTH = 2000
 
 #: What a strategy without ``read`` is told.
 NO_READ = (
@@ -76,6 +87,26 @@ def _writes(shared: Shared) -> None:
     shared.strategy.write(add_one)
 
 
+def _or_is_told(strategy: Strategy) -> str | None:
+    try:
+        strategy.write(add_one)
+    except Exception:
+        return _REFUSED
+    return None
+
+
+def _reads(shared: Shared) -> int:
+    read = getattr(shared.strategy, "read", None)
+    return int(read(add_up)) if read else _BOTH  # that there is none is told elsewhere
+
+
+def _moves_in_another_process(shared: Shared) -> None:
+    with closing(sqlite3.connect(shared.path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        move(connection)
+        connection.execute("COMMIT")
+
+
 def _another_process(shared: Shared) -> None:
     with closing(sqlite3.connect(shared.path, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
@@ -122,6 +153,29 @@ def _not_kept_out(run: Run) -> str:
     )
 
 
+def _waited_in_vain(run: Run) -> str:
+    return (
+        "A wait ended before its turn had come, for the lock or for the file, and write returned "
+        "as if its unit were stored: raise an error."
+    )
+
+
+def _torn_beside(run: Run) -> str:
+    return (
+        "B is another process and moves money while A reads: your lock does not keep it out. All "
+        "SELECTs of a read need one transaction."
+    )
+
+
+class _Hurried(Promise):
+    """A promise that is tried with waits that may end at any step."""
+
+    def program(self, strategy: StrategyClass, journal_mode: str = "delete") -> Program:
+        program = super().program(strategy, journal_mode)
+        program.expire = "any"
+        return program
+
+
 ANY_EXCEPTION = Promise(
     "whatever exception ends a unit, nothing of it is stored",
     "store half of a unit that ended with an exception",
@@ -140,6 +194,13 @@ FAILED_BEGIN = WithPath(
     _begin_failed,
     "The BEGIN of A's first unit failed, and what it held was not given back.",
 )
+HURRIED = _Hurried(
+    "whoever waited in vain is told",
+    "acknowledge a unit that waited in vain",
+    (_or_is_told, _or_is_told),
+    lambda end: bool(end.value == [*end.results.values()].count(None)),
+    _waited_in_vain,
+)
 FAILED_COMMIT = WithPath(
     "of a unit whose COMMIT fails nothing is stored",
     "store a unit whose COMMIT has failed, or lose another one",
@@ -148,7 +209,16 @@ FAILED_COMMIT = WithPath(
     _commit_failed,
     _commit_failed,
     "The COMMIT of A's first unit failed, and what it held was not given back.",
-    also=(FAILED_BEGIN,),
+    also=(FAILED_BEGIN, HURRIED),
+)
+READS_BESIDE = WithPath(
+    "no reader sees half of another process's transfer",
+    "show a reader half of another process's transfer",
+    (_reads, _moves_in_another_process),
+    lambda end: bool(end.results.get("A", _BOTH) == _BOTH),
+    _torn_beside,
+    sample="accounts",
+    look=SUM,
 )
 ANOTHER_PROCESS = WithPath(
     "beside another process nothing is lost or refused",
@@ -158,6 +228,7 @@ ANOTHER_PROCESS = WithPath(
     _not_kept_out,
     _not_kept_out,
     "B is another process, and one of the two never comes to its end.",
+    also=(READS_BESIDE,),
 )
 
 #: What `exercises.check_strategy` tries a strategy with when it is asked for the whole contract.

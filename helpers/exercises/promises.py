@@ -7,13 +7,14 @@ only read.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from helpers.exercises import lessons
-from helpers.explorer import Ending, Program
+from helpers.explorer import Ending, Program, Run
 from helpers.strategies import Strategy
 from helpers.workloads import Cancelled
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 #: Makes a strategy from the path of a database: a strategy class, or a partial of one.
 StrategyClass = Callable[[str], Any]
 
-_SUM = "SELECT sum(balance) FROM account WHERE id IN (1, 2)"
+#: What `READS` shows on the stage.
+SUM = "SELECT sum(balance) FROM account WHERE id IN (1, 2)"
 _CALLED_OFF = "called off"
 #: What a thread reports whose inner unit was not refused.
 _LET_IN = (_CALLED_OFF, lessons.NOT_TOLD)
@@ -164,6 +166,22 @@ def _nests(strategy: Strategy) -> str:
     return lessons.NOT_TOLD
 
 
+def _nests_and_goes_on(strategy: Strategy) -> None:
+    def outer(connection: sqlite3.Connection) -> None:
+        add_one(connection)
+        with contextlib.suppress(Exception):
+            strategy.write(add_one)
+
+    strategy.write(outer)
+
+
+def _taken_along(run: Run) -> str:
+    return (
+        "The inner unit was refused, the outer one went on, and what it had done before is gone: "
+        "the refusal has ended a transaction that is not its own. Refuse before anything is begun."
+    )
+
+
 def no_increment_lost(end: Ending) -> bool:
     """The counter equals the number of threads that were told that all went well."""
     return bool(end.value == len(end.succeeded))
@@ -197,7 +215,15 @@ READS = Promise(
     lambda end: bool(end.results.get("B", 2000) == 2000),
     lessons.torn_read,
     sample="accounts",
-    look=_SUM,
+    look=SUM,
+)
+_GOES_ON = Promise(
+    "a unit that goes on after another was refused inside it is stored as it is told",
+    "store something else than was acknowledged",
+    (_nests_and_goes_on,),
+    no_increment_lost,
+    _taken_along,
+    _taken_along,
 )
 NESTED = Promise(
     "a unit inside a unit is refused, and stores nothing",
@@ -209,6 +235,7 @@ NESTED = Promise(
         "The unit of work called the strategy again, and now its thread waits for what it holds "
         "itself. Refuse that with an error before anybody waits."
     ),
+    also=(_GOES_ON,),
 )
 
 

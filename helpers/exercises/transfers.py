@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
 from collections.abc import Callable
@@ -21,6 +22,8 @@ BALANCE = 1000
 #: Thread -> what it transfers from account 1 to account 2, one after the other. In every
 #: order one of the two 700s has to be refused, and the 200 succeeds.
 PLANS = {"A": (700, 200), "B": (700,)}
+#: Transfers that succeed in every order.
+BOTH: dict[str, tuple[int, ...]] = {"A": (300,), "B": (200,)}
 _LOOK = "SELECT balance FROM account WHERE id < 3 ORDER BY id"
 _SELECT = "SELECT balance FROM account WHERE id = ?"
 _UPDATE = "UPDATE account SET balance = balance + ? WHERE id = ?"
@@ -56,12 +59,22 @@ def check(transfer: Transfer, journal_mode: str = "delete") -> Verdict:
         return Verdict(False, _lesson(found), found)
     if not found.complete:
         return Verdict(False, f"too many orders to try them all. {found.verdict}", found)
+    # Both succeed: what one of them has read of the target, the other may have changed.
+    both = explore(_program(transfer, BOTH, journal_mode), merge=True, show=False)
+    if both.failing or both.example("error"):
+        return Verdict(False, _lesson(both), both)
     beside = explore(_beside(transfer, journal_mode), merge=True, show=False)
     if beside.failing or beside.example("error"):
         return Verdict(False, _lesson_beside(beside), beside)
     left = _left_by_an_error(transfer, journal_mode)
     if left:
         return Verdict(False, f"when a statement fails, because account 3 is closed, {left}")
+    if _leaves_a_refused_commit_open(transfer):
+        return Verdict(
+            False,
+            "when its COMMIT is refused, because somebody reads, its transaction stays open. "
+            "Which line ends it then?",
+        )
     halved = explore(_beside_a_reader(transfer, journal_mode), merge=True, show=False)
     if halved.failing:
         return Verdict(False, _lesson_halved(halved), halved)
@@ -159,9 +172,33 @@ def _left_by_an_error(transfer: Transfer, journal_mode: str) -> str:
     return said[0] if outcome.ended == "finished" else f"it never ends: {outcome.ended}"
 
 
+def _leaves_a_refused_commit_open(transfer: Transfer) -> bool:
+    """Whether a transfer beside a reader, which stops a COMMIT, ends inside its transaction."""
+    stays_open = [False]
+
+    def connect(path: str) -> closing[sqlite3.Connection]:
+        return closing(sqlite3.connect(path, isolation_level=None, timeout=60))
+
+    def run(path: str) -> None:
+        with connect(path) as connection, connect(path) as reader:
+            reader.execute("BEGIN")
+            reader.execute(_LOOK).fetchall()
+            with contextlib.suppress(Exception):
+                transfer(connection, 1, 2, 100)
+            stays_open[0] = connection.in_transaction
+            reader.execute("COMMIT")
+
+    run.__module__ = getattr(transfer, "__module__", __name__)
+    program = Program("accounts", {"A": run}, lambda end: True, look=_LOOK)
+    # Who tries again without end does so here: the reader waits for it.
+    explore(program, max_schedules=1, show=False)
+    return stays_open[0]
+
+
 def _alone(transfer: Transfer, journal_mode: str) -> str:
     """What is wrong with `transfer` when nothing else runs; empty if nothing is."""
-    for amounts, right in (((700, 200), (100, 1900)), ((700, 700), (300, 1700))):
+    trials = (((700, 200), (100, 1900)), ((700, 700), (300, 1700)), ((700, 300), (0, 2000)))
+    for amounts, right in trials:
         program = _program(transfer, {"A": amounts}, journal_mode)
         ((outcome, _, _),) = explore(program, show=False).outcomes
         held = f"{right[0]} and {right[1]}"

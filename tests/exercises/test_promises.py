@@ -42,6 +42,7 @@ BEYOND = [
     "a plain lock only", "RLock lets itself in", "BEGIN", "Python's own BEGIN",
     "rolls back named errors", "rolls back Exception", "BEGIN before the try",
     "COMMIT after the try", "inner joins outer", "no method read",
+    "refused by its BEGIN", "no transaction for reads", "gives up in silence",
 ]  # fmt: skip
 
 

@@ -326,6 +326,15 @@ def backwards(path):
         atomic(path)
 
 
+def gives_up(path):
+    """The lock did not come, and nothing is stored, as if all were well."""
+    if lock.acquire(timeout=1):
+        try:
+            naive(path)
+        finally:
+            lock.release()
+
+
 RIGHT = {
     "a lock": locked,
     "BEGIN IMMEDIATE": transaction("IMMEDIATE"),
@@ -365,6 +374,7 @@ WRONG = {
     "closed if all goes well": (closes_if_all_goes_well, "when an UPDATE raises, a connection"),
     "released if all goes well": (releases_if_all_goes_well, "the first one holds is not given"),
     "counts to two": (counts_to_two, "three, one after the other, leave 2 in the counter"),
+    "gives up in silence": (gives_up, "when a wait for the lock was too short, for example"),
     "exception swallowed": (swallows, "your function returns as if all were well"),
     "return in finally": (returns_in_finally, "your function returns as if all were well"),
     "too short a wait": (

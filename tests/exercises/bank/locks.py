@@ -339,6 +339,39 @@ class ReadsBesideTheLock(Whole):
         return unit_of_work(self.connection)
 
 
+class RefusesByBegin(Whole):
+    """SQLite refuses the inner BEGIN, and the way out rolls back what the outer unit did."""
+
+    def write(self, unit_of_work, /):
+        with self.lock, self.connection:
+            self.connection.execute("BEGIN IMMEDIATE")
+            return unit_of_work(self.connection)
+
+    read = write
+
+
+class ReadsUnderTheLockOnly(Whole):
+    def read(self, unit_of_work, /):
+        with self.lock:
+            return unit_of_work(self.connection)
+
+
+class GivesUp(Whole):
+    """A timeout for the lock, and then nothing, as if all were well."""
+
+    def write(self, unit_of_work, /):
+        if not self.lock.acquire(timeout=5):
+            return None
+        try:
+            if self.connection.in_transaction:
+                raise RuntimeError(TWICE)
+            return self.transact(unit_of_work)
+        finally:
+            self.lock.release()
+
+    read = write
+
+
 RIGHT = {
     "RLock and in_transaction": Whole,
     "rolled back by hand": RollsBackByHand,
@@ -376,6 +409,9 @@ WRONG = {
     "COMMIT in finally": (CommitsInFinally, "commits in step"),
     "no COMMIT": (ReturnsWithoutCommit, "already alone, without a second thread: 0 in the counter"),
     "in without the lock": (RefusesNobody, "the inner one commits in step 8"),
+    "refused by its BEGIN": (RefusesByBegin, "the refusal has ended a transaction that is not its"),
+    "no transaction for reads": (ReadsUnderTheLockOnly, "your lock does not keep it out"),
+    "gives up in silence": (GivesUp, "write returned as if its unit were stored: raise an error"),
     "inner joins outer": (Joins, "and step 7 rolls both back. What is acknowledged must be"),
     "no method read": (WritesOnly, "there is no method read"),
     "a reader beside the lock": (ReadsBesideTheLock, "Only A takes the lock"),

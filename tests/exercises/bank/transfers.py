@@ -296,7 +296,49 @@ RIGHT = {
     "SAVEPOINT inside": in_savepoint,
     "takes, then looks": takes_then_looks,
 }
+
+
+def commits_outside_the_try(connection, source, target, amount):
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (balance,) = connection.execute(SELECT, (source,)).fetchone()
+        if balance < amount:
+            connection.rollback()
+            return False
+        move(connection, source, target, amount)
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
+    return True
+
+
+def knows_the_target(connection, source, target, amount):
+    (held,) = connection.execute(SELECT, (target,)).fetchone()
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        (balance,) = connection.execute(SELECT, (source,)).fetchone()
+        if balance < amount:
+            return False
+        connection.execute(UPDATE, (-amount, source))
+        connection.execute("UPDATE account SET balance = ? WHERE id = ?", (held + amount, target))
+        return True
+
+
+def keeps_the_last(connection, source, target, amount):
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        (balance,) = connection.execute(SELECT, (source,)).fetchone()
+        if balance <= amount:
+            return False
+        move(connection, source, target, amount)
+        return True
+
+
 WRONG = {
+    "COMMIT outside the try": (commits_outside_the_try, "its COMMIT is refused, because somebody"),
+    "the target from before": (knows_the_target, "of 50 orders break the promise"),
+    "not the last of it": (keeps_the_last, "(300), (1700) after 700 and 300 were asked for, not 0"),
     "no transaction": (made(), "A reads in step 1, B changes the balances in step 3"),
     "DEFERRED": (made("BEGIN"), "Which BEGIN does"),
     "no rollback": (made("BEGIN IMMEDIATE", ends=False), ENDS),
