@@ -35,11 +35,10 @@ class PerThread:
         timeout: seconds that `close` waits for units that run.
 
     Limits: `OutcomeUnknown` is also for a unit that ends its transaction (COMMIT, ROLLBACK,
-    ``executescript``, OR ROLLBACK); if it begins another, nobody notices. What it sets on its
-    connection (``row_factory``, PRAGMAs, TEMP tables) stays: do that for all, in `connect`. Give
-    SQLite no function in Python to call: a daemon thread may, when Python is gone. A cursor left
-    half read, in an exception that is kept, keeps its snapshot. ``backup`` in a `write` never
-    ends: use `read`. A replaced file goes unnoticed.
+    ``executescript``, OR ROLLBACK); another that it begins goes unnoticed, as a replaced file does.
+    What it sets on its connection (``row_factory``, PRAGMAs, TEMP tables) stays: set it in
+    `connect`. Give SQLite no Python function: a daemon thread may call it at exit. A half-read
+    cursor in a kept exception keeps its snapshot. ``backup`` in a `write` never ends: use `read`.
     """
 
     def __init__(
@@ -92,9 +91,10 @@ class PerThread:
                 _close(self._all, mine.connection, self._pid)
                 raise RuntimeError("this PerThread is closed: make a new one")
             try:
-                if reads is not mine.reads:  # a PRAGMA has all cached statements compiled again
+                if reads != mine.reads:  # a PRAGMA has all cached statements compiled again
+                    mine.reads, pragma = -1, f"PRAGMA query_only = {int(reads)}"
+                    mine.connection.execute(pragma)  # Ctrl-C may come before or after it
                     mine.reads = reads
-                    mine.connection.execute(f"PRAGMA query_only = {int(reads)}")
                 return _transact(self._path, mine.connection, begin, unit)
             except OutcomeUnknown:  # the unit may have closed it
                 del self._local.mine
@@ -120,7 +120,7 @@ class _Mine:
     """A connection and its use: lives as long as its thread, which alone refers to it."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection, self.in_use, self.reads = connection, threading.Lock(), False
+        self.connection, self.in_use, self.reads = connection, threading.Lock(), 0
 
 
 def _close(connections: dict[sqlite3.Connection, Any], one: sqlite3.Connection, pid: int) -> None:

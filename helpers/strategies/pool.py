@@ -84,9 +84,7 @@ class Pool:
                 connection = kind.idle.pop()
             except IndexError:  # opened when it is needed
                 connection = self._open()
-                connection.isolation_level = (
-                    None  # whatever `connect` made of it: Python begins nothing
-                )
+                connection.isolation_level = None  # Python begins nothing, whatever `connect` says
                 connection.execute(f"PRAGMA query_only = {int(kind is self._read)}")
             try:
                 result = _transact(self._path, connection, kind.begin, unit)

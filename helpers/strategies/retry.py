@@ -93,8 +93,10 @@ class Retry:
             TypeError: for a coroutine function or a generator function, whose work happens after
                 the call.
         """
-        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
-            raise TypeError(f"cannot run {function.__name__} again: it must be a plain function")
+        later = inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction
+        if any(is_one(function) for is_one in later):
+            name = getattr(function, "__name__", function)
+            raise TypeError(f"cannot run {name} again: it must be a plain function")
 
         @functools.wraps(function)
         def retried(*args: Parameters.args, **keywords: Parameters.kwargs) -> Result:

@@ -27,7 +27,7 @@ class TransactionLock:
     transaction is committed. If they raise, nothing is stored, but for `OutcomeUnknown` and Ctrl-C.
 
     Args:
-        path: the database; ``":memory:"`` too.
+        path: the database; ``":memory:"`` too (two in memory count as one).
         connect: opens the connection as `sqlite3.connect` does; `Settings.open` is one.
         timeout: seconds that a thread waits for its turn, and `close` for the unit that runs.
 
@@ -53,7 +53,7 @@ class TransactionLock:
         self._connection.isolation_level = None  # whatever `connect` made of it
         # The first in the line holds the lock; each waits for a lock of its own.
         self._guard, self._line = threading.Lock(), deque[tuple[threading.Lock, str]]()
-        self.timeout, self._pid, self._reads = timeout, os.getpid(), False
+        self.timeout, self._pid, self._reads = timeout, os.getpid(), 0
 
     def write(self, unit_of_work: Unit, /) -> Any:
         """Run it inside one write transaction."""
@@ -70,9 +70,10 @@ class TransactionLock:
 
     def _run(self, unit: Unit, begin: str, reads: bool) -> Any:
         with self._turn():
-            if reads is not self._reads:  # a PRAGMA has all cached statements compiled again
+            if reads != self._reads:  # a PRAGMA has all cached statements compiled again
+                self._reads, pragma = -1, f"PRAGMA query_only = {int(reads)}"
+                self._connection.execute(pragma)  # Ctrl-C may come before or after it
                 self._reads = reads
-                self._connection.execute(f"PRAGMA query_only = {int(reads)}")
             return _transact(self._path, self._connection, begin, unit)
 
     @contextmanager

@@ -63,7 +63,7 @@ class Writer:
             raise ValueError(f"timeout counts seconds, from 0 on, not {timeout!r}")
         self._path, self._connect, self.timeout = os.path.realpath(path), connect, timeout
         self.group, self._room, self._pid = group, threading.Semaphore(backlog), os.getpid()
-        self._queue, self._running, self._closed = deque([_Group()]), _Group(), False
+        self._queue, self._running, self._closed = deque[_Group](), _Group(), False
         # Whoever makes a group as large as the last one wakes the writer.
         self._lock, self._wanted = threading.Lock(), 1
         self._changed = threading.Condition(self._lock)
@@ -76,8 +76,7 @@ class Writer:
         limit = self.timeout if timeout is None else timeout
         if not 0 <= limit <= threading.TIMEOUT_MAX:
             raise ValueError(f"timeout counts seconds, from 0 on, not {limit!r}")
-        job = _Job(unit_of_work)
-        group = self._put(job)
+        group = self._put(job := _Job(unit_of_work))
         try:
             group.gate.acquire(timeout=limit)
         finally:  # after Ctrl-C, too
@@ -146,7 +145,7 @@ class Writer:
         with self._lock:
             if self._closed:
                 raise RuntimeError("this Writer has ended: make a new one")
-            if len(self._queue[-1].jobs) == self.group:
+            if not self._queue or len(self._queue[-1].jobs) == self.group:
                 self._queue.append(_Group())
             group = self._queue[-1]
             group.jobs.append(job)
@@ -179,23 +178,20 @@ class Writer:
         """Wait for jobs, and half a millisecond for as many as there were in the last group."""
         with self._lock:
             self._wanted = 1
-            self._changed.wait_for(lambda: self._queue[0].jobs or self._closed)
-            if not self._queue[0].jobs:
+            self._changed.wait_for(lambda: self._queue or self._closed)
+            if not self._queue:
                 return None
             self._wanted = len(self._running.jobs)
             if len(self._queue[0].jobs) < self._wanted:
                 self._changed.wait(0.0005)
             group = self._running = self._queue.popleft()
-            if not self._queue:
-                self._queue.append(_Group())
         futures = ((job, job.future) for job in group.jobs)
         group.jobs = [job for job, f in futures if f is None or f.set_running_or_notify_cancel()]
         return group
 
     def _commit(self, jobs: list[_Job]) -> None:
         """Run them in one transaction; those that a neighbour undoes run again, each alone."""
-        self._number += 1
-        ran = 0
+        self._number, ran = self._number + 1, 0
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("UPDATE temp.last_group SET number = ?", [self._number])

@@ -122,7 +122,7 @@ def answered_too_early(
     """Whether a sale is acknowledged before it is stored.
 
     While a database in rollback-journal mode is read, no connection can commit
-    (https://www.sqlite.org/lockingv3.html): who is answered 200 then was answered too early.
+    (https://www.sqlite.org/lockingv3.html): whoever is answered 200 then was answered too early.
 
     Args:
         application: see above.

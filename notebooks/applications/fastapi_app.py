@@ -59,7 +59,7 @@ app = FastAPI(lifespan=lifespan)
 SessionOfRequest = Annotated[Session, Depends(get_session)]
 
 
-# Each endpoint begins and ends its own transaction: before the answer, and in one thread.
+# Each endpoint begins and ends its own transaction; what reads before needs a session of its own.
 @app.get("/")
 def page(session: SessionOfRequest) -> int:
     with session.begin():

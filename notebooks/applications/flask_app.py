@@ -57,6 +57,7 @@ def create_app() -> Flask:
     return app
 
 
+# What reads before the endpoint begins, a login for instance, needs a session of its own.
 @shop.get("/")
 def page() -> Response:
     with db.session.begin():

@@ -100,6 +100,7 @@ EXPECTED = {
     "flask-request": "flask-request",
     "flask-wrong-thread": "wrong-thread",
     "pandas-locked": "locked-pandas",
+    "sqlalchemy-begun": "session-begun",
     "sqlalchemy-detached": "detached",
     "sqlalchemy-locked": "locked-timeout",
     "sqlalchemy-memory": "memory-no-such-table",

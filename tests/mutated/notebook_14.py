@@ -59,8 +59,8 @@ MUTATIONS = [
         claims=("the-writer-on-the-bus-loses-nothing",),
         notebook=CHERRYPY,
         file=CHERRYPY,
-        old=r"self.bus.subscribe(\"db-write\", self.writer.write)",
-        new=r"self.bus.subscribe(\"db-write\", self.writer.read)",
+        old=r"publish(\"db\")[0].write(unit)",
+        new=r"publish(\"db\")[0].read(unit)",
     ),
     Mutation(
         name="sale-begins-deferred",

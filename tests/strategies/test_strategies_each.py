@@ -1,5 +1,6 @@
 """What one strategy promises and the others do not: order, threads, connections."""
 
+import functools
 import gc
 import itertools
 import sqlite3
@@ -452,6 +453,41 @@ def test_an_interruption_at_any_place_leaves_the_strategy_fit(tmp_path, make, ca
             break
     gc.collect()
     assert number > 5
+
+
+class Interrupted(sqlite3.Connection):
+    """Ctrl-C comes as a PRAGMA begins, or as it ends."""
+
+    when = None
+
+    def execute(self, sql, *parameters):
+        is_switch = self.when and sql.startswith("PRAGMA query_only")
+        if is_switch and self.when == "before":
+            raise KeyboardInterrupt
+        cursor = super().execute(sql, *parameters)
+        if is_switch:
+            raise KeyboardInterrupt
+        return cursor
+
+
+@pytest.mark.parametrize("make", [TransactionLock, PerThread])
+@pytest.mark.parametrize("calls", ["write read", "read write"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interruption_between_reads_and_writes_leaves_both_fit(path, make, calls, when):
+    with closing(make(path, functools.partial(sqlite3.connect, factory=Interrupted))) as strategy:
+        units = {"write": increment, "read": look}
+        first, second = calls.split()
+        getattr(strategy, first)(units[first])
+        Interrupted.when = when
+        try:
+            with suppress(KeyboardInterrupt):
+                getattr(strategy, second)(units[second])
+        finally:
+            Interrupted.when = None
+        value = strategy.read(look)
+        assert strategy.write(increment) == value + 1
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            strategy.read(increment)
 
 
 # -- what is set for all -----------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Retry: the whole unit again, after a pause drawn at random, until a deadline."""
 
+import functools
 import random
 import sqlite3
 import time
@@ -159,9 +160,14 @@ def test_what_would_run_later_cannot_be_retried():
     def generator():
         yield
 
-    for function in (coroutine, generator):
+    async def both():
+        yield
+
+    for function in (coroutine, generator, both):
         with pytest.raises(TypeError, match=f"cannot run {function.__name__} again"):
             Retry()(function)
+    with pytest.raises(TypeError, match=r"cannot run functools\.partial"):
+        Retry()(functools.partial(generator))
 
 
 @pytest.mark.parametrize("name", ["seconds", "base_delay", "max_delay"])

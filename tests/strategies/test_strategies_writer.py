@@ -12,7 +12,7 @@ from collections import Counter
 from contextlib import closing
 
 import pytest
-from protocol import AT_ONCE, Failing, Held, Thread, create, increment, look, stored, until
+from protocol import AT_ONCE, TIMEOUT, Failing, Held, Thread, create, increment, look, stored, until
 
 from helpers.strategies import OutcomeUnknown, Writer
 from helpers.strategies.writer import _Group
@@ -311,6 +311,19 @@ def test_a_write_that_has_not_begun_in_time_is_taken_back(writer, path):
             writer.write(increment, timeout=0.05)
         assert writer.submit(look).cancel()
     assert writer.write(look) == 0 == stored(path)
+
+
+def test_a_group_that_was_taken_back_whole_stops_nobody(path):
+    """It stays at the head of the queue, with others behind it."""
+    with closing(Writer(path, group=1)) as writer:
+        with Held(writer):
+            late = Thread(functools.partial(writer.write, timeout=0.3), increment, name="late")
+            until(lambda: "late" in writer._busy())
+            answer = writer.submit(increment)
+            with pytest.raises(TimeoutError, match="taken back"):
+                late.get()
+        assert answer.result(TIMEOUT) == 1 == stored(path)
+        assert writer.write(increment) == 2
 
 
 def test_a_write_that_has_begun_and_is_not_answered_in_time_may_be_stored(writer, path):
