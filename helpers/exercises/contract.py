@@ -12,6 +12,7 @@ from contextlib import closing
 
 from helpers.exercises import lessons
 from helpers.exercises.promises import (
+    GOES_ON,
     SUM,
     Promise,
     Shared,
@@ -228,7 +229,7 @@ ANOTHER_PROCESS = WithPath(
     _not_kept_out,
     _not_kept_out,
     "B is another process, and one of the two never comes to its end.",
-    also=(READS_BESIDE,),
+    also=(READS_BESIDE, GOES_ON),
 )
 
 #: What `exercises.check_strategy` tries a strategy with when it is asked for the whole contract.

@@ -217,7 +217,7 @@ READS = Promise(
     sample="accounts",
     look=SUM,
 )
-_GOES_ON = Promise(
+GOES_ON = Promise(
     "a unit that goes on after another was refused inside it is stored as it is told",
     "store something else than was acknowledged",
     (_nests_and_goes_on,),
@@ -235,7 +235,6 @@ NESTED = Promise(
         "The unit of work called the strategy again, and now its thread waits for what it holds "
         "itself. Refuse that with an error before anybody waits."
     ),
-    also=(_GOES_ON,),
 )
 
 

@@ -181,6 +181,7 @@ ANOTHER_PROCESS = replace(
     story=_not_kept_out,
     refused=_not_kept_out,
     stuck=_STUCK,
+    also=(),
 )
 ANY_EXCEPTION = replace(contract.ANY_EXCEPTION, stuck=_STUCK)
 CLOSED = Promise(

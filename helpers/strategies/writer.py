@@ -63,7 +63,7 @@ class Writer:
             raise ValueError(f"timeout counts seconds, from 0 on, not {timeout!r}")
         self._path, self._connect, self.timeout = os.path.realpath(path), connect, timeout
         self.group, self._room, self._pid = group, threading.Semaphore(backlog), os.getpid()
-        self._queue, self._running, self._closed = deque[_Group](), _Group(), False
+        self._queue, self._running, self._closed = deque([_Group()]), _Group(), False
         # Whoever makes a group as large as the last one wakes the writer.
         self._lock, self._wanted = threading.Lock(), 1
         self._changed = threading.Condition(self._lock)
@@ -145,7 +145,7 @@ class Writer:
         with self._lock:
             if self._closed:
                 raise RuntimeError("this Writer has ended: make a new one")
-            if not self._queue or len(self._queue[-1].jobs) == self.group:
+            if len(self._queue[-1].jobs) == self.group:
                 self._queue.append(_Group())
             group = self._queue[-1]
             group.jobs.append(job)
@@ -157,6 +157,8 @@ class Writer:
         with self._lock:
             if waits := group in self._queue:
                 group.jobs.remove(job)
+                if not group.jobs and group is not self._queue[-1]:
+                    self._queue.remove(group)  # or the writer would wait for it, and for ever
             return waits
 
     def _work(self) -> None:
@@ -178,13 +180,15 @@ class Writer:
         """Wait for jobs, and half a millisecond for as many as there were in the last group."""
         with self._lock:
             self._wanted = 1
-            self._changed.wait_for(lambda: self._queue or self._closed)
-            if not self._queue:
+            self._changed.wait_for(lambda: self._queue[0].jobs or self._closed)
+            if not self._queue[0].jobs:
                 return None
             self._wanted = len(self._running.jobs)
             if len(self._queue[0].jobs) < self._wanted:
                 self._changed.wait(0.0005)
             group = self._running = self._queue.popleft()
+            if not self._queue:
+                self._queue.append(_Group())
         futures = ((job, job.future) for job in group.jobs)
         group.jobs = [job for job, f in futures if f is None or f.set_running_or_notify_cancel()]
         return group

@@ -102,8 +102,8 @@ MUTATIONS = [
         claims=("groups-form-by-themselves",),
         notebook=ONE_WRITER,
         file=WRITER,
-        old="or len(self._queue[-1].jobs) == self.group:",
-        new="or self._queue[-1].jobs:",
+        old="if len(self._queue[-1].jobs) == self.group:",
+        new="if self._queue[-1].jobs:",
     ),
     Mutation(
         name="one-by-one-and-deferred",

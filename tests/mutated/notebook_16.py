@@ -116,8 +116,8 @@ MUTATIONS = [
         "groups-of-one-in-program-3",
         "each-program-has-what-it-requires",
         WRITER,
-        "or len(self._queue[-1].jobs) == self.group:",
-        "or self._queue[-1].jobs:",
+        "if len(self._queue[-1].jobs) == self.group:",
+        "if self._queue[-1].jobs:",
         WHICH_FIX_SOLVED,
     ),
     change(
